@@ -1,0 +1,1 @@
+"""Pure functions of arrays, NumPy or CuPy; no Dask, no files, no globals."""

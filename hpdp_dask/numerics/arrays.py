@@ -1,0 +1,55 @@
+"""The namespace of an array, and moves between host and device.
+
+One code path serves NumPy and CuPy: a function asks its input for the namespace and goes on
+with that. CuPy is imported only where a device is there, so everything runs without it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+#: A NumPy or a CuPy array.
+Array = Any
+
+
+def has_gpu() -> bool:
+    """Tell whether CuPy can be imported and sees a CUDA device."""
+    try:
+        import cupy
+    except ImportError:
+        return False
+    return bool(cupy.is_available())
+
+
+def namespace(*arrays: Array) -> ModuleType:
+    """Give `cupy` if any of the arrays lives on a device, else `numpy`."""
+    if any(type(array).__module__.partition(".")[0] == "cupy" for array in arrays):
+        import cupy
+
+        return cupy  # type: ignore[no-any-return]
+    return np
+
+
+def fft_of(xp: ModuleType) -> ModuleType:
+    """Give the FFT module of a namespace, one that keeps single precision."""
+    if xp is np:
+        return scipy.fft
+    import cupyx.scipy.fft
+
+    return cupyx.scipy.fft  # type: ignore[no-any-return]
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Give a NumPy array: the array itself, or a copy from its device."""
+    return array.get() if namespace(array) is not np else np.asarray(array)
+
+
+def to_device(array: np.ndarray) -> Array:
+    """Copy an array to the current CUDA device."""
+    import cupy
+
+    return cupy.asarray(array)

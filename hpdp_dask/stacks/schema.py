@@ -1,0 +1,126 @@
+"""The variables of a particle stack: names, dimensions, units, meaning.
+
+A stack is an `xarray.Dataset`; nothing wraps it. `check_particles` tells in one sentence what
+is wrong with one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from hpdp_dask.errors import InputError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a variable of a stack is.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Its dimensions, in order.
+    kind : str
+        NumPy's kind of its dtype: `f` real, `i` integer, `U` text.
+    unit : str
+        Empty for a number without one.
+    meaning : str
+    """
+
+    dims: tuple[str, ...]
+    kind: str
+    unit: str
+    meaning: str
+
+
+PARTICLE_VARIABLES: dict[str, Variable] = {
+    "images": Variable(("particle", "y", "x"), "f", "", "particles white on dark noise"),
+    "euler_angles": Variable(
+        ("particle", "angle"), "f", "degree", "rot, tilt, psi; RELION's ZYZ convention"
+    ),
+    "shift": Variable(
+        ("particle", "axis"), "f", "Å", "x, y; rlnOriginXAngst and rlnOriginYAngst of RELION"
+    ),
+    "defocus_u": Variable(("particle",), "f", "Å", "defocus on the first axis, under positive"),
+    "defocus_v": Variable(("particle",), "f", "Å", "defocus on the second axis, under positive"),
+    "defocus_angle": Variable(("particle",), "f", "degree", "from x to the first axis"),
+    "phase_shift": Variable(("particle",), "f", "degree", "of a phase plate"),
+    "optics_group": Variable(("particle",), "i", "", "index along optics"),
+    "half_set": Variable(("particle",), "i", "", "0 or 1, fixed for the life of the data"),
+    "class_number": Variable(("particle",), "i", "", "class, from 1 as in RELION"),
+    "class_probability": Variable(("particle",), "f", "", "of the class it is in"),
+    "micrograph": Variable(("particle",), "i", "", "index along micrograph_name"),
+    "coordinate": Variable(("particle", "axis"), "f", "pixel", "x, y in the micrograph"),
+    "voltage": Variable(("optics",), "f", "kV", "acceleration voltage"),
+    "spherical_aberration": Variable(("optics",), "f", "mm", "of the objective lens"),
+    "amplitude_contrast": Variable(("optics",), "f", "", "share of amplitude contrast"),
+    "pixel_size": Variable(("optics",), "f", "Å", "of the images"),
+    "micrograph_name": Variable(("micrographs",), "U", "", "path of each micrograph"),
+    "image_file": Variable(
+        ("particle",), "i", "", "index along image_file_name: where the image was imported from"
+    ),
+    "image_index": Variable(("particle",), "i", "", "which image of that file, from 0"),
+    "image_file_name": Variable(("image_files",), "U", "", "path of each file of images"),
+}
+
+#: What the CTF of an image is made of.
+CTF_VARIABLES = (
+    "defocus_u",
+    "defocus_v",
+    "defocus_angle",
+    "voltage",
+    "spherical_aberration",
+    "amplitude_contrast",
+    "pixel_size",
+)
+
+#: What a pose is made of.
+POSE_VARIABLES = ("euler_angles", "shift")
+
+
+def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
+    """Check that a dataset is a particle stack and has what a stage needs.
+
+    Parameters
+    ----------
+    stack : xarray.Dataset
+        As `open_stack` gives it.
+    needed : tuple of str, optional
+        Variables that must be there, without NaN.
+
+    Raises
+    ------
+    InputError
+        Names the stack, the variable, what was expected and what was found.
+    """
+    name = stack.attrs.get("path", stack.encoding.get("source", "the stack"))
+    for variable, spec in PARTICLE_VARIABLES.items():
+        if variable not in stack:
+            continue
+        found = stack[variable]
+        if found.dims != spec.dims:
+            raise InputError(
+                f"{name}: {variable} has the dimensions {found.dims}, expected {spec.dims}; "
+                "is this a particle stack made by hpdp import?"
+            )
+        if spec.kind != "U" and found.dtype.kind not in {"i": "iu", "f": "f"}[spec.kind]:
+            raise InputError(
+                f"{name}: {variable} holds {found.dtype}, expected "
+                f"{'integers' if spec.kind == 'i' else 'real numbers'}."
+            )
+    for variable in needed:
+        if variable not in stack:
+            raise InputError(
+                f"{name}: no {variable} ({PARTICLE_VARIABLES[variable].meaning}), which this "
+                "stage needs; import a file that has it."
+            )
+        values = stack[variable]
+        if variable != "images" and values.dtype.kind == "f":
+            absent = int(np.isnan(values.values).sum())
+            if absent:
+                raise InputError(
+                    f"{name}: {variable} is not known for {absent} of {values.size} entries; "
+                    f"give it to hpdp import (hpdp import --help names the option)."
+                )
