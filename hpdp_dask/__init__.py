@@ -1,4 +1,4 @@
-"""HPDP: from XFEL and cryo-EM images to the three-dimensional structure of a biomolecule, on Dask."""
+"""From XFEL and cryo-EM images to the three-dimensional structure of a biomolecule, on Dask."""
 
 from importlib.metadata import version
 

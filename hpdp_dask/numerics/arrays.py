@@ -6,6 +6,7 @@ with that. CuPy is imported only where a device is there, so everything runs wit
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ import scipy.fft
 Array = Any
 
 
+@lru_cache(maxsize=1)
 def has_gpu() -> bool:
     """Tell whether CuPy can be imported and sees a CUDA device."""
     try:
@@ -30,7 +32,16 @@ def namespace(*arrays: Array) -> ModuleType:
     if any(type(array).__module__.partition(".")[0] == "cupy" for array in arrays):
         import cupy
 
-        return cupy  # type: ignore[no-any-return]
+        return cupy
+    return np
+
+
+def fast_namespace() -> ModuleType:
+    """Give `cupy` where there is a device for it, else `numpy`: where heavy work should run."""
+    if has_gpu():
+        import cupy
+
+        return cupy
     return np
 
 
@@ -40,16 +51,9 @@ def fft_of(xp: ModuleType) -> ModuleType:
         return scipy.fft
     import cupyx.scipy.fft
 
-    return cupyx.scipy.fft  # type: ignore[no-any-return]
+    return cupyx.scipy.fft
 
 
 def to_host(array: Array) -> np.ndarray:
     """Give a NumPy array: the array itself, or a copy from its device."""
     return array.get() if namespace(array) is not np else np.asarray(array)
-
-
-def to_device(array: np.ndarray) -> Array:
-    """Copy an array to the current CUDA device."""
-    import cupy
-
-    return cupy.asarray(array)

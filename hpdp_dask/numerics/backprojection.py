@@ -2,7 +2,10 @@
 
 The images' transforms, moved to the centre and multiplied by their CTF, are summed into a
 grid together with the squares of the CTF (`slices.insert_slices`); the volume is the quotient
-with a Wiener term from the FSC of two half-maps.
+with a Wiener term from the FSC of two half-maps. The term is split in two. What it does to
+samples with more or less weight than others of their shell is done in the division; what it
+does to the shell as a whole is a filter of the finished map, since a filter that is steep on
+the fine grid would let strong shells leak into weak ones when the volume is cropped to the box.
 
 References
 ----------
@@ -15,9 +18,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from hpdp_dask.numerics.arrays import Array, namespace
+from hpdp_dask.numerics.arrays import Array, fft_of, namespace
 from hpdp_dask.numerics.ctf import CtfCoefficients, evaluate_ctf
 from hpdp_dask.numerics.fourier import PADDING, HalfPlane, pack, shift_phases
+from hpdp_dask.numerics.shells import shell_indices
 from hpdp_dask.numerics.slices import sum_rotated
 
 #: A weight below this share of the mean of its shell counts as that share.
@@ -191,7 +195,8 @@ def divide(
     means : (radius + 1,) ndarray
         Mean weight of each shell; beyond the last the transform is zero.
     wiener : (radius + 1,) ndarray
-        What to add to the weights of each shell, as a share of its mean: 1 / SSNR.
+        What to add to the weights of each shell, as a share of its mean: 1 / SSNR. The quotient
+        is scaled so that a sample of mean weight keeps its value; `wiener_filter` does the rest.
 
     Returns
     -------
@@ -202,17 +207,18 @@ def divide(
     limit = accumulator.shape[2] - 1
     radius = len(means) - 1
     transform = xp.zeros(accumulator.shape[:3], dtype=xp.complex64)
-    added = np.append(wiener * means, np.inf)
-    least = np.append(LEAST_WEIGHT * means, np.inf)
+    scale = np.append(1.0 + wiener, 0.0)
+    added = np.append(wiener * means, 0.0)
+    least = np.append(LEAST_WEIGHT * means, 1.0)
     # A shell without any weight holds nothing to divide.
-    least[least == 0] = np.inf
-    added, least = xp.asarray(added, dtype=xp.float32), xp.asarray(least, dtype=xp.float32)
+    scale[least == 0], least[least == 0] = 0.0, 1.0
+    scale, added, least = (xp.asarray(row, dtype=xp.float32) for row in (scale, added, least))
     for z in range(-limit, limit + 1):
         shells = xp.minimum(xp.asarray(grid_shells(limit, z, padding)), radius + 1)
         sums = accumulator[z + limit]
-        weights = xp.maximum(sums[..., 2], least[shells]) + added[shells]
-        transform[z + limit].real = sums[..., 0] / weights
-        transform[z + limit].imag = sums[..., 1] / weights
+        share = scale[shells] / (xp.maximum(sums[..., 2], least[shells]) + added[shells])
+        transform[z + limit].real = sums[..., 0] * share
+        transform[z + limit].imag = sums[..., 1] * share
     return transform
 
 
@@ -234,3 +240,27 @@ def wiener_term(fsc: np.ndarray, joined: bool) -> np.ndarray:
     """
     clipped = np.clip(np.asarray(fsc, dtype=np.float64), 1e-3, 0.999)
     return (1.0 - clipped) / clipped / (2.0 if joined else 1.0)
+
+
+def wiener_filter(volume: Array, wiener: np.ndarray) -> Array:
+    """Damp each shell of a map as the Wiener term says, by 1 / (1 + 1 / SSNR).
+
+    Parameters
+    ----------
+    volume : (N, N, N) array of float32
+    wiener : (radius + 1,) ndarray
+        1 / SSNR of each shell, as `wiener_term` gives it; further shells are zero.
+
+    Returns
+    -------
+    (N, N, N) array of float32
+    """
+    xp = namespace(volume)
+    fft = fft_of(xp)
+    box = volume.shape[0]
+    factors = np.zeros(2 * box)
+    factors[: len(wiener)] = 1.0 / (1.0 + wiener)
+    shells = shell_indices(box, 3, xp)
+    return fft.irfftn(
+        fft.rfftn(volume) * xp.asarray(factors, dtype=xp.float32)[shells], s=volume.shape
+    )

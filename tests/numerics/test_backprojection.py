@@ -116,3 +116,25 @@ def test_the_wiener_term_is_one_over_the_ssnr() -> None:
     assert term[2] == pytest.approx((1 - 0.143) / 0.143 / 2)
     assert np.all(np.diff(term) > 0)
     np.testing.assert_allclose(backprojection.wiener_term(fsc, joined=False), 2 * term)
+
+
+def test_the_wiener_filter_damps_shells_and_mixes_none() -> None:
+    box = 16
+    volume = np.random.default_rng(3).standard_normal((box, box, box)).astype(np.float32)
+    wiener = np.array([0.0, 1.0, 3.0])
+    found = np.fft.rfftn(backprojection.wiener_filter(volume, wiener))
+    radii = np.sqrt(sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 3)))
+    shells = np.rint(radii[:, :, : box // 2 + 1])
+    factors = np.select([shells == 0, shells == 1, shells == 2], [1.0, 0.5, 0.25], 0.0)
+    np.testing.assert_allclose(found, np.fft.rfftn(volume) * factors, atol=1e-3)
+
+
+def test_a_sample_of_mean_weight_keeps_its_value_in_the_division() -> None:
+    accumulator = np.zeros((11, 11, 6, 3), np.float32)
+    accumulator[5, 5, 2] = 6.0, 4.0, 2.0
+    accumulator[5, 5, 4] = 6.0, 4.0, 1.0
+    means = np.array([0.0, 2.0, 2.0])
+    transform = backprojection.divide(accumulator, means, np.array([0.0, 9.0, 9.0]))
+    assert transform[5, 5, 2] == pytest.approx(3 + 2j)
+    # With half the mean weight the quotient is damped: 6 (1 + 9) / (1 + 18) and not 6 / 1.
+    assert transform[5, 5, 4].real == pytest.approx(60 / 19)

@@ -48,8 +48,7 @@ def extract_slices(
 def sum_rotated(accumulator: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Sum an accumulator over rotations; see `hpdp_dask.numerics.slices.sum_rotated`."""
     total = np.zeros_like(accumulator)
-    for rotation in np.asarray(rotations, dtype=np.float32):
-        _add_rotated(accumulator, rotation, total)
+    _sum_rotated(accumulator, np.asarray(rotations, dtype=np.float32), total)
     return total
 
 
@@ -183,7 +182,7 @@ def _extract(transform, axes, x, y, slices):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _add_rotated(accumulator, rotation, total):  # type: ignore[no-untyped-def]
+def _sum_rotated(accumulator, rotations, total):  # type: ignore[no-untyped-def]
     limit = accumulator.shape[2] - 1
     one = np.float32(1)
     for kz in range(-limit, limit + 1):
@@ -192,34 +191,34 @@ def _add_rotated(accumulator, rotation, total):  # type: ignore[no-untyped-def]
             if reach < 0:
                 continue
             for kx in range(np.int64(np.sqrt(reach)) + 1):
-                px = kx * rotation[0, 0] + ky * rotation[1, 0] + kz * rotation[2, 0]
-                py = kx * rotation[0, 1] + ky * rotation[1, 1] + kz * rotation[2, 1]
-                pz = kx * rotation[0, 2] + ky * rotation[1, 2] + kz * rotation[2, 2]
-                side = one if px >= 0 else -one
-                px, py, pz = px * side, py * side + limit, pz * side + limit
-                # Rounding may put a sample at the rim a hair beyond the grid.
-                ix = min(np.int64(px), limit - 1)
-                iy = min(max(np.int64(py), 0), 2 * limit - 1)
-                iz = min(max(np.int64(pz), 0), 2 * limit - 1)
-                fx = np.float32(px - ix)
-                fy, fz = np.float32(py - iy), np.float32(pz - iz)
                 real = np.float32(0)
                 imaginary = np.float32(0)
                 weight = np.float32(0)
-                for dz in range(2):
-                    share_z = fz if dz else one - fz
-                    for dy in range(2):
-                        share = share_z * (fy if dy else one - fy)
-                        near = share * (one - fx)
-                        far = share * fx
-                        a, b = iz + dz, iy + dy
-                        real += near * accumulator[a, b, ix, 0] + far * accumulator[a, b, ix + 1, 0]
-                        imaginary += (
-                            near * accumulator[a, b, ix, 1] + far * accumulator[a, b, ix + 1, 1]
-                        )
-                        weight += (
-                            near * accumulator[a, b, ix, 2] + far * accumulator[a, b, ix + 1, 2]
-                        )
-                total[kz + limit, ky + limit, kx, 0] += real
-                total[kz + limit, ky + limit, kx, 1] += side * imaginary
-                total[kz + limit, ky + limit, kx, 2] += weight
+                for r in rotations:
+                    px = kx * r[0, 0] + ky * r[1, 0] + kz * r[2, 0]
+                    py = kx * r[0, 1] + ky * r[1, 1] + kz * r[2, 1]
+                    pz = kx * r[0, 2] + ky * r[1, 2] + kz * r[2, 2]
+                    side = one if px >= 0 else -one
+                    px, py, pz = px * side, py * side + limit, pz * side + limit
+                    # Rounding may put a sample at the rim a hair beyond the grid.
+                    ix = min(np.int64(px), limit - 1)
+                    iy = min(max(np.int64(py), 0), 2 * limit - 1)
+                    iz = min(max(np.int64(pz), 0), 2 * limit - 1)
+                    fx = np.float32(px - ix)
+                    fy, fz = np.float32(py - iy), np.float32(pz - iz)
+                    # Rotations that permute the axes, and those of 2-folds along them, need
+                    # one sample or two, not eight.
+                    for dz in range(1 if fz == 0 else 2):
+                        share_z = fz if dz else one - fz
+                        for dy in range(1 if fy == 0 else 2):
+                            share_y = share_z * (fy if dy else one - fy)
+                            for dx in range(1 if fx == 0 else 2):
+                                share = share_y * (fx if dx else one - fx)
+                                real += share * accumulator[iz + dz, iy + dy, ix + dx, 0]
+                                imaginary += (
+                                    share * side * accumulator[iz + dz, iy + dy, ix + dx, 1]
+                                )
+                                weight += share * accumulator[iz + dz, iy + dy, ix + dx, 2]
+                total[kz + limit, ky + limit, kx, 0] = real
+                total[kz + limit, ky + limit, kx, 1] = imaginary
+                total[kz + limit, ky + limit, kx, 2] = weight
