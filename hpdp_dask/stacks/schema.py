@@ -35,6 +35,9 @@ class Variable:
     meaning: str
 
 
+#: What the attribute `kind` of a stack of particles says.
+PARTICLE_KIND = "particles"
+
 PARTICLE_VARIABLES: dict[str, Variable] = {
     "images": Variable(("particle", "y", "x"), "f", "", "particles white on dark noise"),
     "euler_angles": Variable(

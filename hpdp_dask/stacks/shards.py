@@ -1,0 +1,266 @@
+"""Images from the shards of a stack, at the speed of the disk.
+
+zarr-python 3.1 decodes a shard inner chunk by inner chunk through several copies: a fifth of
+the disk's speed in sequence, a hundredth at random (benchmarks/random_access.py). Raw shards
+are therefore read here, after the specification of the `sharding_indexed` codec; any other
+array of images is read through zarr. A missing or damaged shard is an error, never the fill
+value.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import ArrayLike
+
+from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.layout import CHECKSUM_BYTES, Layout, checksum, read_layout
+
+#: Maps that a reader keeps; the kernel allows 65,530 a process.
+MOST_MAPS = 4096
+
+
+class ImageReader:
+    """Reads the images of a stack.
+
+    It opens by reading one small JSON file, and is pickled as the path.
+
+    Parameters
+    ----------
+    path : str or Path
+        The stack.
+
+    Attributes
+    ----------
+    number : int
+        Images in the stack.
+    box : int
+        Pixels along a side.
+    dtype : dtype
+        As stored.
+    images_per_shard : int
+        Images in a whole shard.
+
+    Raises
+    ------
+    InputError
+        There is no stack, or it has no images.
+
+    Examples
+    --------
+    >>> reader = ImageReader("particles.zarr")  # doctest: +SKIP
+    >>> reader.take([3, 17, 2]).shape  # doctest: +SKIP
+    (3, 128, 128)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.layout = read_layout(path)
+        self.number = self.layout.number
+        self.box = self.layout.box
+        self.dtype = self.layout.dtype
+        self.images_per_shard = self.layout.images_per_shard
+        self._maps: dict[int, tuple[mmap.mmap, np.ndarray]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.layout.path,)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read images that follow each other; every inner chunk's checksum is verified.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first image and the one after the last, from 0.
+
+        Returns
+        -------
+        (stop - start, box, box) ndarray
+            In the stored dtype. Nothing else of that size is allocated for raw shards.
+
+        Raises
+        ------
+        InputError
+            A shard is missing, cut short or damaged: names it and the images in it.
+        IndexError
+            The range is not inside the stack.
+        """
+        if not 0 <= start <= stop <= self.number:
+            raise IndexError(f"images {start}:{stop} of a stack of {self.number}")
+        out = np.empty((stop - start, self.box, self.box), self.dtype)
+        per_shard = self.images_per_shard
+        for shard in range(start // per_shard, -(-stop // per_shard)):
+            first, last = max(start, shard * per_shard), min(stop, (shard + 1) * per_shard)
+            target = out[first - start : last - start]
+            if self.layout.raw:
+                _read_raw(self.layout, shard, first, target)
+            else:
+                _read_through_zarr(self.layout, shard, first, target)
+        return out
+
+    def take(self, indices: ArrayLike) -> np.ndarray:
+        """Read single images in any order.
+
+        Raw shards are memory-mapped and only the images' own bytes are touched, so their
+        checksums, which are over whole inner chunks, are not verified.
+
+        Parameters
+        ----------
+        indices : (n,) array_like of int
+            From 0; may repeat.
+
+        Returns
+        -------
+        (n, box, box) ndarray
+            In the stored dtype.
+
+        Raises
+        ------
+        InputError
+            A shard is missing or cut short, or for shards that are not raw, damaged.
+        IndexError
+            An index is not inside the stack.
+        """
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.number:
+            raise IndexError(f"images {wanted.min()}..{wanted.max()} of a stack of {self.number}")
+        out = np.empty((len(wanted), self.box, self.box), self.dtype)
+        if not self.layout.raw:
+            for position, index in enumerate(wanted.tolist()):
+                out[position] = self.read(index, index + 1)[0]
+            return out
+        per_shard, per_chunk = self.images_per_shard, self.layout.images_per_chunk
+        pixels = self.box * self.box
+        flat = out.reshape(len(wanted), pixels)
+        for position, index in enumerate(wanted.tolist()):
+            shard, within = divmod(index, per_shard)
+            chunk, image = divmod(within, per_chunk)
+            mapped, offsets = self._map(shard)
+            offset = int(offsets[chunk]) + image * pixels * self.dtype.itemsize
+            flat[position] = np.frombuffer(mapped, self.dtype, pixels, offset)
+        return out
+
+    def _map(self, shard: int) -> tuple[mmap.mmap, np.ndarray]:
+        """Map a shard: the map and the offset of each inner chunk."""
+        found = self._maps.get(shard)
+        if found is None:
+            with _open_shard(self.layout, shard) as file:
+                offsets = _read_index(self.layout, shard, file)
+                found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), offsets
+            if len(self._maps) >= MOST_MAPS:
+                self._maps.pop(next(iter(self._maps)))
+            self._maps[shard] = found
+        return found
+
+
+def _images(first: int, stop: int) -> str:
+    return f"image {first}" if stop == first + 1 else f"images {first} to {stop - 1}"
+
+
+def _missing(layout: Layout, shard: int) -> InputError:
+    start, stop = layout.shard_range(shard)
+    return InputError(
+        f"{layout.path}: the shard {layout.shard_file(shard).relative_to(layout.path)} with "
+        f"{_images(start, stop)} (counted from 0) is missing; copy the stack again, or import "
+        "it again."
+    )
+
+
+def _damaged(layout: Layout, shard: int, first: int, stop: int, what: str) -> InputError:
+    return InputError(
+        f"{layout.path}: {what} in the shard {layout.shard_file(shard).relative_to(layout.path)}, "
+        f"so {_images(first, stop)} (counted from 0) cannot be read; copy the stack again from a "
+        "good disk, or import it again."
+    )
+
+
+def _open_shard(layout: Layout, shard: int) -> FileIO:
+    """Open the file of a shard."""
+    try:
+        return FileIO(layout.shard_file(shard), "rb")
+    except FileNotFoundError:
+        raise _missing(layout, shard) from None
+
+
+def _read_index(layout: Layout, shard: int, file: FileIO) -> np.ndarray:
+    """Read and check the index at the end of a shard: the offset of each inner chunk."""
+    start, stop = layout.shard_range(shard)
+    size = os.fstat(file.fileno()).st_size
+    footer = 16 * layout.chunks_per_shard + CHECKSUM_BYTES
+    if size < footer:
+        raise _damaged(layout, shard, start, stop, f"{size} bytes are too few for the index")
+    raw = os.pread(file.fileno(), footer, size - footer)
+    table, stored = np.frombuffer(raw, np.uint8, footer - CHECKSUM_BYTES), raw[-CHECKSUM_BYTES:]
+    if checksum(table) != stored:
+        raise _damaged(layout, shard, start, stop, "the index at the end is damaged (cut short?)")
+    index = table.view("<u8").reshape(-1, 2)
+    needed = -(-(stop - start) // layout.images_per_chunk)
+    chunk_bytes = layout.images_per_chunk * layout.box**2 * layout.dtype.itemsize
+    offsets, sizes = index[:needed, 0], index[:needed, 1]
+    wrong = np.flatnonzero(
+        (sizes != chunk_bytes + CHECKSUM_BYTES) | (offsets > np.uint64(max(0, size - chunk_bytes)))
+    )
+    if wrong.size:
+        first = start + int(wrong[0]) * layout.images_per_chunk
+        raise _damaged(
+            layout,
+            shard,
+            first,
+            min(first + layout.images_per_chunk, stop),
+            "an inner chunk was never written",
+        )
+    return offsets.astype(np.int64)
+
+
+def _read_raw(layout: Layout, shard: int, first: int, out: np.ndarray) -> None:
+    """Read the images of one shard from `first` on straight into `out`."""
+    start, stop = layout.shard_range(shard)
+    per_chunk = layout.images_per_chunk
+    last = first + len(out)
+    stored = bytearray(CHECKSUM_BYTES)
+    with _open_shard(layout, shard) as file:
+        offsets = _read_index(layout, shard, file)
+        for chunk in range((first - start) // per_chunk, -(-(last - start) // per_chunk)):
+            low = start + chunk * per_chunk
+            high = low + per_chunk
+            whole = first <= low and high <= last
+            data = (
+                out[low - first : high - first]
+                if whole
+                else np.empty((per_chunk, *out.shape[1:]), out.dtype)
+            )
+            flat = data.reshape(-1).view(np.uint8)
+            found = os.preadv(file.fileno(), [flat.data, stored], int(offsets[chunk]))
+            if found != flat.nbytes + CHECKSUM_BYTES:
+                raise _damaged(layout, shard, low, min(high, stop), "the file is cut short")
+            if checksum(flat) != stored:
+                raise _damaged(layout, shard, low, min(high, stop), "a checksum does not match")
+            if not whole:
+                a, b = max(low, first), min(high, last)
+                out[a - first : b - first] = data[a - low : b - low]
+
+
+def _read_through_zarr(layout: Layout, shard: int, first: int, out: np.ndarray) -> None:
+    """Read the images of one shard from `first` on by zarr, which knows all codecs."""
+    array = zarr.open_array(layout.path / "images", mode="r")
+    last = first + len(out)
+    if not (layout.path / "images" / array.metadata.encode_chunk_key((shard, 0, 0))).exists():
+        raise _missing(layout, shard)
+    try:
+        out[...] = array[first:last]
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
+            raise
+        for low in range(first, last, layout.images_per_chunk):
+            high = min(low + layout.images_per_chunk, last)
+            try:
+                array[low:high]
+            except Exception as inner:
+                raise _damaged(layout, shard, low, high, f"{inner}".rstrip(".")) from inner
+        raise
