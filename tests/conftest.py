@@ -1,10 +1,13 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
+from hpdp_dask.cluster import connect
 from hpdp_dask.numerics.arrays import has_gpu
 
 TEST_DATA = Path(
@@ -18,6 +21,13 @@ def test_data() -> Path:
     if not TEST_DATA.is_dir():
         pytest.skip(f"no test data at {TEST_DATA}; set HPDP_TEST_DATA to the folder")
     return TEST_DATA
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A local cluster of two workers."""
+    with connect("local", workers=2, memory_limit="1GiB") as client:
+        yield client
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

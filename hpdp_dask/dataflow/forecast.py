@@ -1,0 +1,84 @@
+"""How much memory a reduction takes on a worker, found before it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask.utils import format_bytes
+
+from hpdp_dask.dataflow.futures import memory_limits
+from hpdp_dask.dataflow.leaves import block_length
+from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.shards import ImageReader
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: How many sums a task of the tree adds.
+BRANCHES = 4
+
+#: What a worker takes before it has any images.
+IDLE_BYTES = 250 * 2**20
+#: The working memory of a fold, in blocks of images.
+BLOCKS_AT_WORK = 4
+
+
+def most_held(leaves: int, lanes: int) -> int:
+    """Give the most accumulators that a thread holds while all workers are equally fast.
+
+    Behind a worker that lags more of them wait, at most as many again for each level of the
+    tree; Dask puts on disk what the memory does not hold.
+
+    Parameters
+    ----------
+    leaves : int
+    lanes : int
+        Threads of all workers.
+
+    Returns
+    -------
+    int
+        One that is folded, one that another worker has yet to fetch, those that a task of the
+        tree adds, and a share of the sums that wait on its upper levels.
+    """
+    levels = 0
+    while BRANCHES**levels < leaves:
+        levels += 1
+    upper = max(0, levels - 1) * (BRANCHES - 1)
+    return 2 + min(BRANCHES, leaves) + -(-upper // lanes)
+
+
+def check_memory(
+    client: Client, reader: ImageReader, name: str, accumulator_bytes: int, leaves: int
+) -> None:
+    """Refuse a reduction that the workers' memory will not hold.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Workers without a memory limit are not asked.
+    reader : ImageReader
+        Of the stack.
+    name : str
+        Of the reduction, for the message.
+    accumulator_bytes : int
+    leaves : int
+
+    Raises
+    ------
+    InputError
+        Says what is needed, what there is and what to do.
+    """
+    workers = memory_limits(client)
+    lanes = sum(threads for threads, _ in workers)
+    block = block_length(reader) * reader.box**2 * reader.dtype.itemsize
+    for threads, limit in workers:
+        held = threads * most_held(leaves, lanes)
+        needed = IDLE_BYTES + held * accumulator_bytes + threads * BLOCKS_AT_WORK * block
+        if needed > limit:
+            raise InputError(
+                f"{reader.layout.path}: {name} needs {format_bytes(needed)} of memory on each "
+                f"worker ({held} sums of {format_bytes(accumulator_bytes)} and the images), and "
+                f"the workers have {format_bytes(limit)}; use fewer workers with more memory "
+                "each, or images of a smaller box."
+            )

@@ -1,0 +1,185 @@
+"""Leaves of a reduction: groups of whole shards that one task folds into one accumulator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import xarray as xr
+from dask.tokenize import tokenize
+
+from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.shards import ImageReader
+from hpdp_dask.stacks.store import open_stack
+
+#: Images are read and folded in blocks of at most this size, or of one inner chunk.
+BLOCK_BYTES = 64 * 2**20
+
+#: Which stack and which reduction the leaves in a folder belong to.
+_OWNER_FILE = "leaves.json"
+
+
+class Leaf(NamedTuple):
+    """The images of a leaf: the first, and the one after the last."""
+
+    start: int
+    stop: int
+
+    @property
+    def file_name(self) -> str:
+        """Give the name of the file that keeps its accumulator."""
+        return f"leaf-{self.start:09d}-{self.stop - 1:09d}.npy"
+
+
+def group_shards(number: int, images_per_shard: int, images_per_leaf: int) -> list[Leaf]:
+    """Group shards that follow each other into leaves of at least so many images.
+
+    Parameters
+    ----------
+    number : int
+        Images in the stack.
+    images_per_shard, images_per_leaf : int
+
+    Returns
+    -------
+    list of Leaf
+        In order; the last may have fewer images. They depend on nothing else, so that sums do
+        not depend on the workers.
+    """
+    step = -(-images_per_leaf // images_per_shard) * images_per_shard
+    return [Leaf(start, min(start + step, number)) for start in range(0, number, step)]
+
+
+def block_length(reader: ImageReader) -> int:
+    """Give how many images are folded at a time: whole inner chunks that make a block."""
+    chunk = reader.layout.images_per_chunk
+    image_bytes = reader.box**2 * reader.dtype.itemsize
+    return min(reader.images_per_shard, max(1, BLOCK_BYTES // (chunk * image_bytes)) * chunk)
+
+
+def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
+    """Read the images of a leaf block by block, with what the stack knows of them.
+
+    Parameters
+    ----------
+    path : Path
+        The stack.
+    leaf : Leaf
+
+    Yields
+    ------
+    xarray.Dataset
+        In memory: `images` as stored, all variables of these particles and of the optics
+        groups, the stack's attributes, and the attribute `first_image`, the position of the
+        block's first image in the stack. No block goes beyond a shard.
+
+    Raises
+    ------
+    InputError
+        A shard is missing or damaged.
+    """
+    reader = ImageReader(path)
+    stack = open_stack(path)
+    wanted = [
+        name
+        for name, variable in stack.variables.items()
+        if name != "images" and {"particle", "optics"} & set(variable.dims)
+    ]
+    table = stack[wanted].isel(particle=slice(leaf.start, leaf.stop)).load()
+    for shard in range(leaf.start, leaf.stop, reader.images_per_shard):
+        end = min(shard + reader.images_per_shard, leaf.stop)
+        for first in range(shard, end, block_length(reader)):
+            last = min(first + block_length(reader), end)
+            block = table.isel(particle=slice(first - leaf.start, last - leaf.start))
+            block["images"] = ("particle", "y", "x"), reader.read(first, last)
+            yield block.assign_attrs(first_image=first)
+
+
+def own_folder(folder: Path, path: Path, reduction: Any) -> None:
+    """Make a folder for durable leaves, or see that the leaves in it are of the same work.
+
+    Parameters
+    ----------
+    folder : Path
+    path : Path
+        The stack; its files count with size and time of change.
+    reduction : Reduction
+        Counts by Dask's token, which goes by the values of its attributes.
+
+    Raises
+    ------
+    InputError
+        There are leaves of another stack or reduction in the folder.
+    """
+    owner = {
+        "stack": _digest_stack(path),
+        "reduction": tokenize(reduction, ensure_deterministic=True),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / _OWNER_FILE
+    if file.exists() or any(folder.glob("leaf-*.npy")):
+        found = json.loads(file.read_bytes()) if file.exists() else {}
+        for name, value in owner.items():
+            if found.get(name) != value:
+                raise InputError(
+                    f"{folder}: holds partial sums of another {name} than that of {path}; remove "
+                    "the folder, or begin anew instead of resuming."
+                )
+    _replace(file, lambda target: target.write_text(json.dumps(owner)))
+
+
+def save_leaf(file: Path, accumulator: Any) -> None:
+    """Write an accumulator, whole or not at all.
+
+    Parameters
+    ----------
+    file : Path
+    accumulator : ndarray
+
+    Raises
+    ------
+    TypeError
+        The accumulator is not one array of plain numbers.
+    """
+    if not isinstance(accumulator, np.ndarray) or accumulator.dtype.hasobject:
+        raise TypeError(f"durable leaves are single arrays of numbers, not {type(accumulator)}")
+
+    def save(target: Path) -> None:
+        with target.open("wb") as stream:
+            np.save(stream, accumulator, allow_pickle=False)
+
+    _replace(file, save)
+
+
+def load_leaf(file: str) -> np.ndarray:
+    """Map an accumulator from disk, to read only."""
+    found: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def _replace(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a name of its own, then give it its name."""
+    partial = file.with_name(f".{file.name}.{uuid4().hex}")
+    try:
+        write(partial)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _digest_stack(path: Path) -> str:
+    """Digest the names, sizes and times of change of all files of a stack."""
+    digest = hashlib.sha256(str(path).encode())
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            entry = Path(folder, name)
+            state = entry.stat()
+            digest.update(f"\n{entry}\0{state.st_size}\0{state.st_mtime_ns}".encode())
+    return digest.hexdigest()
