@@ -1,0 +1,1 @@
+"""Single-particle cryo-EM: each module is one step of the workflow."""

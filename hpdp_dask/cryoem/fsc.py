@@ -1,0 +1,127 @@
+"""Fourier shell correlation of two maps in files, and the table of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpdp_dask.errors import InputError
+from hpdp_dask.formats.mrc import read_map
+from hpdp_dask.numerics.shells import corrected_fsc, fourier_shell_correlation, resolution_at
+
+
+@dataclass(frozen=True)
+class MapComparison:
+    """The correlation of two maps.
+
+    Attributes
+    ----------
+    curves : dict of str to (N // 2 + 1,) ndarray of float64
+        `fsc`; with a mask also `fsc_masked`, `fsc_randomized` and `fsc_corrected`.
+    curve : str
+        Which of them the resolutions are read off: the corrected one where there is a mask.
+    resolution_05, resolution_0143 : float
+        Å, where it falls to 0.5 and to 0.143.
+    box : int
+    pixel_size : float
+        Å.
+    """
+
+    curves: dict[str, np.ndarray]
+    curve: str
+    resolution_05: float
+    resolution_0143: float
+    box: int
+    pixel_size: float
+
+
+def compare_maps(a: Path, b: Path, mask: Path | None = None, *, seed: int = 0) -> MapComparison:
+    """Correlate two maps shell by shell.
+
+    Parameters
+    ----------
+    a, b : Path
+        Maps of the same box and pixel size: two half-maps, or a map and the truth.
+    mask : Path, optional
+        A soft mask of the same box; the correlation that it makes by itself is taken out by
+        randomised phases.
+    seed : int, optional
+        Of the random phases.
+
+    Returns
+    -------
+    MapComparison
+
+    Raises
+    ------
+    InputError
+        If a file is no map, is not a cube, or does not fit the others.
+    """
+    volume_a, pixel_size = read_map(a)
+    volume_b = _fitting(b, volume_a, a, pixel_size)
+    if mask is None:
+        curves = {"fsc": fourier_shell_correlation(volume_a, volume_b)}
+        curve = "fsc"
+    else:
+        volume_mask = _fitting(mask, volume_a, a, pixel_size)
+        if not volume_mask.any():
+            raise InputError(f"{mask}: the mask is zero everywhere, expected a soft mask of 0..1.")
+        masked = corrected_fsc(volume_a, volume_b, volume_mask, seed=seed)
+        curves = {
+            "fsc": masked.unmasked,
+            "fsc_masked": masked.masked,
+            "fsc_randomized": masked.randomized,
+            "fsc_corrected": masked.corrected,
+        }
+        curve = "fsc_corrected"
+    box = len(volume_a)
+    return MapComparison(
+        curves=curves,
+        curve=curve,
+        resolution_05=resolution_at(curves[curve], 0.5, pixel_size, box),
+        resolution_0143=resolution_at(curves[curve], 0.143, pixel_size, box),
+        box=box,
+        pixel_size=pixel_size,
+    )
+
+
+def _fitting(path: Path, other: np.ndarray, other_path: Path, pixel_size: float) -> np.ndarray:
+    volume, own_pixel_size = read_map(path)
+    if volume.shape != other.shape:
+        raise InputError(
+            f"{path}: the box is {_box(volume)}, expected {_box(other)} as in {other_path}; "
+            "crop or pad one of them."
+        )
+    if abs(own_pixel_size - pixel_size) > 1e-3 * pixel_size:
+        raise InputError(
+            f"{path}: the pixel size is {own_pixel_size:g} Å, expected {pixel_size:g} Å as in "
+            f"{other_path}; rescale one of them, or mend its header."
+        )
+    return volume
+
+
+def _box(volume: np.ndarray) -> str:
+    return " x ".join(str(side) for side in volume.shape)
+
+
+def write_fsc(path: Path, curves: dict[str, np.ndarray], pixel_size: float) -> None:
+    """Write correlations per shell as a table: shell, frequency (1/Å), resolution (Å), curves.
+
+    Parameters
+    ----------
+    path : Path
+    curves : dict of str to (N // 2 + 1,) ndarray
+        The name of each column and its values.
+    pixel_size : float
+        Å.
+    """
+    number = len(next(iter(curves.values())))
+    side = 2 * (number - 1) * pixel_size
+    lines = [",".join(["shell", "frequency", "resolution", *curves])]
+    for shell in range(number):
+        values = [f"{curve[shell]:.6f}" for curve in curves.values()]
+        resolution = f"{side / shell:.4f}" if shell else "inf"
+        lines.append(",".join([str(shell), f"{shell / side:.6f}", resolution, *values]))
+    path.write_text("\n".join(lines) + "\n")

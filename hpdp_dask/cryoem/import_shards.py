@@ -1,0 +1,180 @@
+"""The tasks of an import: each gathers the images of one shard from files all over the place."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zarr
+
+from hpdp_dask.cryoem.particle_images import read_rows
+from hpdp_dask.dataflow.futures import RETRIES, follow, refusing
+from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.layout import PRECISIONS, Layout, read_layout
+from hpdp_dask.stacks.shard_writer import write_shard
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from hpdp_dask.dataflow.progress import Progress
+
+#: What a task holds of its shard at a time.
+BLOCK_BYTES = 16 * 2**20
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_shard(stack: Path, shard: int, signs: np.ndarray) -> np.ndarray:
+    """Find the images of a shard that are not finite: their rows, without writing anything."""
+    bad: list[np.ndarray] = []
+    for _ in _blocks(stack, read_layout(stack), shard, signs, bad):
+        pass
+    return np.concatenate(bad)
+
+
+def import_shard(stack: Path, shard: int, signs: np.ndarray) -> np.ndarray:
+    """Write a shard; give the rows of images that are not finite.
+
+    Parameters
+    ----------
+    stack : Path
+        The stack, with its table (`image_file`, `image_index`, `image_file_name`) written.
+    shard : int
+        Which.
+    signs : (n,) ndarray of int8
+        What each image of the shard is multiplied by: 1 or -1.
+
+    Returns
+    -------
+    (k,) ndarray of int64
+        Rows of the table.
+
+    Raises
+    ------
+    InputError
+        The disk is full, or what `_blocks` and `write_shard` find wrong.
+    """
+    bad: list[np.ndarray] = []
+    layout = read_layout(stack)
+    try:
+        write_shard(stack, shard, _blocks(stack, layout, shard, signs, bad))
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            needed = forecast_bytes(layout.number, layout.box, str(layout.precision))
+            raise disk_full(stack.parent, needed) from error
+        if not stack.exists():
+            raise InputError(f"{stack}: was removed while it was written.") from error
+        raise
+    return np.concatenate(bad)
+
+
+def forecast_bytes(number: int, box: int | None, precision: str) -> int:
+    """Forecast the size of a stack: its images, if it has any, and 1 kB of table a particle."""
+    pixels = 0 if box is None else box * box * PRECISIONS[precision].itemsize
+    return number * (1024 + (pixels // 2 if precision == "rounded" else pixels))
+
+
+def disk_full(folder: Path, needed: int) -> InputError:
+    """Make the error for a disk that does not have the bytes that a stack needs."""
+    free = shutil.disk_usage(folder).free
+    return InputError(
+        f"{folder}: the disk is full: the stack needs about {needed} bytes, {free} are free; make "
+        "room, write to another disk, or keep the images in --precision float16."
+    )
+
+
+def _blocks(
+    stack: Path, layout: Layout, shard: int, signs: np.ndarray, bad: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Read the images of a shard, some whole inner chunks at a time."""
+    start, stop = layout.shard_range(shard)
+    rows = slice(start, stop)
+    names, file, index = (
+        np.asarray(zarr.open_array(stack / name, mode="r")[selection])
+        for name, selection in (
+            ("image_file_name", ...),
+            ("image_file", rows),
+            ("image_index", rows),
+        )
+    )
+    files = [Path(str(name)) for name in names]
+    chunk = layout.images_per_chunk
+    step = chunk * max(1, BLOCK_BYTES // (4 * layout.box**2 * chunk))
+    for first in range(0, stop - start, step):
+        block = slice(first, first + step)
+        images = read_rows(files, file[block], index[block])
+        images *= signs[block, None, None]
+        bad.append(start + first + np.flatnonzero(~np.isfinite(images).all(axis=(1, 2))))
+        yield images
+
+
+def run_shards(
+    task: Callable[[Path, int, np.ndarray], np.ndarray],
+    stack: Path,
+    signs: np.ndarray,
+    *,
+    client: Client | None,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Run a task for each shard of a stack, on the workers or here, and join what they give.
+
+    Parameters
+    ----------
+    task : callable
+        `check_shard` or `import_shard`.
+    stack : Path
+        The stack, without its images.
+    signs : (number,) ndarray of int8
+        Of all images.
+    client : distributed.Client or None
+        None for this process.
+    progress : Progress or None
+        Told of the images of each shard that is done.
+
+    Returns
+    -------
+    ndarray of int64
+        All rows that the tasks gave, in order.
+
+    Raises
+    ------
+    InputError
+        A file of images is not what it was when it was checked, or the images do not fit the
+        precision.
+    """
+    layout = read_layout(stack)
+    shards = range(layout.shards)
+    ranges = [layout.shard_range(shard) for shard in shards]
+    parts = [signs[start:stop] for start, stop in ranges]
+    name = task.__name__.partition("_")[0]
+    advance = progress.track(name, layout.number).advance if progress else None
+
+    def done(shard: int) -> None:
+        if advance is not None:
+            advance(ranges[shard][1] - ranges[shard][0])
+
+    results: list[np.ndarray] = []
+    if client is None:
+        for shard in shards:
+            results.append(task(stack, shard, parts[shard]))
+            done(shard)
+    else:
+        run = secrets.token_hex(4)
+        futures = client.map(
+            refusing(partial(task, stack)),
+            shards,
+            parts,
+            key=[f"{name}-{run}-{shard}" for shard in shards],
+            retries=RETRIES,
+            pure=False,
+        )
+        held = list(futures)
+        follow(client, futures, done, f"{stack}: {name}")
+        results = client.gather(held)
+    return np.concatenate(results)
