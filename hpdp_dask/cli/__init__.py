@@ -1,0 +1,1 @@
+"""`hpdp`: reads the words, opens the stacks, calls a stage, saves."""

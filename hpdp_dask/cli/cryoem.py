@@ -1,0 +1,215 @@
+"""`hpdp cryoem`: simulate, normalise, reconstruct."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpdp_dask.cli import options
+
+app = typer.Typer(
+    help="Single-particle cryo-electron microscopy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("simulate")
+def simulate_command(
+    output: options.OutputFolder,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="PDB or mmCIF file; by default the built-in phantom, a D3 hexamer."),
+    ] = None,
+    symmetry: Annotated[
+        str | None, typer.Option(help="Point group of the model; by default found from its chains.")
+    ] = None,
+    assembly: Annotated[
+        str | None, typer.Option(help="Biological assembly of the model; by default the first.")
+    ] = None,
+    number: Annotated[int, typer.Option(help="Of particles.")] = 5000,
+    box: Annotated[int, typer.Option(help="Pixels a side, even.")] = 128,
+    pixel_size: Annotated[float, typer.Option(help="Å.")] = 2.0,
+    snr: Annotated[
+        float, typer.Option(help="Variance of the signal to that of the noise; 0: no noise.")
+    ] = 0.05,
+    ctf: Annotated[
+        Path | None,
+        typer.Option(help="Measured CTFs: a .star file, or an .npz of cryoDRGN's rows."),
+    ] = None,
+    defocus: Annotated[
+        tuple[float, float], typer.Option(help="Least and greatest defocus, Å, without --ctf.")
+    ] = (8000.0, 22000.0),
+    shift_sigma: Annotated[
+        float, typer.Option(help="Standard deviation of the shifts along x and y, Å.")
+    ] = 4.0,
+    resolution: Annotated[
+        float | None, typer.Option(help="Finest detail of the specimen, Å; by default Nyquist's.")
+    ] = None,
+    envelope: Annotated[float, typer.Option(help="B-factor of the images, Å².")] = 0.0,
+    defocus_error: Annotated[
+        float, typer.Option(help="Standard deviation of the error of the stated defocus, Å.")
+    ] = 0.0,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="Part of the model that turns about a hinge: *//A/334-630*."),
+    ] = None,
+    hinge: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Turn the domain by any angle between two, degrees."),
+    ] = None,
+    states: Annotated[
+        str | None,
+        typer.Option(help="Turn the domain to a mixture of angles: *0:3,40:1* is 3 to 1."),
+    ] = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    cluster: options.Cluster = "local",
+    workers: options.Workers = None,
+    memory_limit: options.MemoryLimit = None,
+) -> None:
+    """Simulate particles with known truth, as RELION would leave them.
+
+    Writes particles.star and particles.mrcs with the true poses, truth.star with what else is
+    known, and map_true.mrc.
+
+    Example: `hpdp cryoem simulate -o sim --model 8bk7.cif.gz --symmetry D2 --snr 0.03`
+    """
+    from hpdp_dask.cryoem.simulate import CtfRange, Settings
+    from hpdp_dask.dataflow.progress import Progress
+    from hpdp_dask.workflow.simulation import choose_specimen, read_hinge, run_simulation
+
+    specimen = choose_specimen(model, symmetry, assembly, domain)
+    settings = Settings(
+        number=number,
+        box=box,
+        pixel_size=pixel_size,
+        snr=snr or None,
+        ctf=ctf or CtfRange(defocus=defocus),
+        shift_sigma=shift_sigma,
+        conformations=read_hinge(hinge, states),
+        resolution=resolution,
+        envelope=envelope,
+        defocus_error=defocus_error,
+        seed=seed,
+    )
+    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+        run_simulation(
+            specimen,
+            output,
+            settings,
+            client=client,
+            command=["hpdp", *sys.argv[1:]],
+            inputs=[path for path in (model, ctf) if path],
+            overwrite=overwrite,
+            progress=progress,
+        )
+    print(f"Simulated: {output / 'particles.star'} ({number:,} particles of {specimen.name})")
+
+
+@app.command("normalize")
+def normalize_command(
+    stack: Annotated[Path, typer.Argument(help="A Zarr stack.", show_default=False)],
+    output: options.OutputStack,
+    background_diameter: Annotated[
+        float | None,
+        typer.Option(help="Circle that holds the particle, Å; by default 0.75 of the box."),
+    ] = None,
+    invert_contrast: Annotated[
+        bool, typer.Option("--invert-contrast", help="For images with black particles.")
+    ] = False,
+    dust: Annotated[
+        float, typer.Option(help="Pixels this many standard deviations off are replaced; 0: none.")
+    ] = 5.0,
+    box: Annotated[int | None, typer.Option(help="Fourier-crop to this box, pixels, even.")] = None,
+    overwrite: options.Overwrite = False,
+    cluster: options.Cluster = "local",
+    workers: options.Workers = None,
+    memory_limit: options.MemoryLimit = None,
+) -> None:
+    """Bring images to a background of mean 0 and standard deviation 1.
+
+    Outside a circle that holds the particle. Dust is removed first; on request contrast is
+    inverted and the box cropped in Fourier space.
+
+    Example: `hpdp cryoem normalize particles.zarr -o normalized.zarr --box 128`
+    """
+    from hpdp_dask.cryoem.normalize import normalize
+    from hpdp_dask.dataflow.progress import Progress
+
+    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+        normalize(
+            stack,
+            output,
+            client=client,
+            background_diameter=background_diameter,
+            invert_contrast=invert_contrast,
+            dust=dust or None,
+            box=box,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    print(f"Normalised stack: {output}")
+
+
+@app.command("reconstruct")
+def reconstruct_command(
+    particles: Annotated[
+        Path,
+        typer.Argument(
+            help="A Zarr stack, or a .star or .cs file, with poses and CTF.", show_default=False
+        ),
+    ],
+    output: options.OutputFolder,
+    symmetry: Annotated[
+        str, typer.Option(help="Point group in RELION's setting: C1, C4, D2, T, O, I1, ...")
+    ] = "C1",
+    max_resolution: Annotated[
+        float | None, typer.Option(help="Leave out what is finer, Å; by default Nyquist's.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="A map to compare with, for simulated particles.")
+    ] = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what an interrupted run left.")
+    ] = False,
+    cluster: options.Cluster = "local",
+    workers: options.Workers = None,
+    memory_limit: options.MemoryLimit = None,
+) -> None:
+    """Reconstruct a map from particles with known poses and CTF.
+
+    Writes two half-maps, their FSC, the map with the Wiener filter that follows from it, and a
+    report.
+
+    Example: `hpdp cryoem reconstruct particles.zarr -o map_d2 --symmetry D2`
+    """
+    from hpdp_dask.dataflow.progress import Progress
+    from hpdp_dask.workflow.reconstruction import run_reconstruction
+
+    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+        record = run_reconstruction(
+            particles,
+            output,
+            client=client,
+            command=["hpdp", *sys.argv[1:]],
+            symmetry=symmetry,
+            max_resolution=max_resolution,
+            truth=truth,
+            seed=seed,
+            overwrite=overwrite,
+            resume=resume,
+            progress=progress,
+        )
+    for warning in record.warnings:
+        print(f"Note: {warning}")
+    print(f"Resolution (FSC 0.143): {record.results['resolution']:.2f} Å")
+    if truth is not None:
+        against = record.results["resolution_against_truth"]
+        print(f"Against the truth (FSC 0.5): {against:.2f} Å")
+    print(f"Report: {output / 'report.html'}")

@@ -1,0 +1,59 @@
+"""Options that several commands share, and how a command finds its cluster."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Cluster = Annotated[
+    str,
+    typer.Option(
+        help="Where to run: *local*, *local-cuda*, or a scheduler as *tcp://host:port*.",
+        rich_help_panel="Where it runs",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Workers of a local cluster; by default one a core, or one a GPU.",
+        rich_help_panel="Where it runs",
+    ),
+]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        help="Of each local worker, as *4GiB*; by default its share of the machine.",
+        rich_help_panel="Where it runs",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+OutputFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="The folder to write.", show_default=False)
+]
+OutputStack = Annotated[
+    Path, typer.Option("--output", "-o", help="The Zarr stack to write.", show_default=False)
+]
+
+
+@contextmanager
+def cluster(where: str, workers: int | None, memory_limit: str | None) -> Iterator[Client]:
+    """Connect to a cluster for the time of a command and tell where its dashboard is."""
+    # Collecting among what is only imported, and never garbage, costs a short command half a
+    # second at its start and its end.
+    gc.disable()
+    from hpdp_dask.cluster import connect
+
+    gc.freeze()
+    gc.enable()
+    with connect(where, workers=workers, memory_limit=memory_limit) as client:
+        print(f"Dashboard: {client.dashboard_link}", flush=True)
+        yield client
