@@ -1,0 +1,42 @@
+# make demo   sets everything up in .venv and runs the main job
+# make test   sets everything up in .venv and runs the tests
+# make lint   style, types;  make docs   the manual;  make clean   forgets all of it
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# CUDA wheels only where there is a GPU to use them.
+GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo ,gpu)
+
+.PHONY: demo test lint docs clean
+
+demo: $(VENV)/.test
+	$(BIN)/hpdp demo --output demo --overwrite
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) docs/_build docs/reference/generated demo
+
+$(VENV)/.python: tools/make_venv.py
+	@echo "Setting up $(VENV); this takes a few minutes the first time."
+	$(PYTHON) tools/make_venv.py $(VENV)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.python pyproject.toml
+	$(PIP) --editable ".[test$(GPU)]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) --editable ".[dev]"
+	@touch $@
