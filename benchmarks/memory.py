@@ -1,10 +1,10 @@
 """Peak memory of the workers that import and reconstruct a stack larger than their memory.
 
-Two workers of 700 MiB each; stacks of one and of four times what they have together. Prints
+Two workers of 600 MiB each; stacks of one and of four times what they have together. Prints
 the peak of the largest worker and of the command itself: neither may grow with the number of
 particles.
 
-    python benchmarks/memory.py [--folder DIR] [--workers 2] [--memory-limit 700MiB]
+    python benchmarks/memory.py [--folder DIR] [--workers 2] [--memory-limit 600MiB]
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to work; kept")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--memory-limit", default="700MiB")
+    parser.add_argument("--memory-limit", default="600MiB")
     options = parser.parse_args()
     limit = parse_bytes(options.memory_limit)
     where = ["--workers", options.workers, "--memory-limit", options.memory_limit, "--overwrite"]

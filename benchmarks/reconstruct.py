@@ -104,7 +104,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     if cryodrgn := common.program("cryodrgn", options.cryodrgn):
         pose, ctf = folder / "pose.pkl", folder / "ctf.pkl"
         common.run([cryodrgn, "parse_pose_star", star, "-o", pose])
-        common.run([cryodrgn, "parse_ctf_star", star, "-o", ctf])
+        common.run([cryodrgn, "parse_ctf_star", star, "-o", ctf, "--ps", "0"])
         out = folder / "cryodrgn"
         words = [cryodrgn, "backproject_voxel", star, "--poses", pose, "--ctf", ctf, "-o", out]
         peer = common.run([*words, "--datadir", particles, "--uninvert-data"])

@@ -16,7 +16,7 @@ import xarray as xr
 
 from hpdp_dask.cryoem.fsc import write_fsc
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
-from hpdp_dask.dataflow.trees import reduce_images
+from hpdp_dask.dataflow.trees import reduce_images, worth_keeping
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import mrc
 from hpdp_dask.numerics import backprojection, fourier, shells, slices
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 #: A leaf folds at least this many images a pixel of the box, so that the work on images is a
 #: multiple of the work on accumulators whatever the box.
 _IMAGES_PER_LEAF_AND_PIXEL = 20
-
-#: Stacks of so many leaves take minutes; only then are their sums worth keeping on disk.
-_DURABLE_FROM_LEAVES = 16
 
 #: Width of the soft edge of the sphere that the maps are cut to, pixels; as RELION's.
 _EDGE = 3.0
@@ -231,8 +228,8 @@ def reconstruct(
     client : Client, optional
         Where to run; in this process by default.
     durable : Path, optional
-        A folder for leaves that survive the loss of workers, used for stacks of many leaves;
-        what is there already is not done again.
+        A folder for sums that survive the loss of workers, used where that is worth it
+        (`trees.worth_keeping`); what is there already is not done again.
     progress : Progress, optional
 
     Returns
@@ -257,13 +254,14 @@ def reconstruct(
     alternate = counts.min() == 0
     radius = _radius(box, pixel_size, max_resolution)
     reduction = BackProjection(box, radius, point_group(symmetry), alternate)
-    worth_keeping = _DURABLE_FROM_LEAVES * reduction.images_per_leaf
+    if durable is not None and not worth_keeping(stack_path, reduction, client):
+        durable = None
     fsc: np.ndarray = reduce_images(
         stack_path,
         reduction,
         client=client,
         finish=partial(_write_maps, reduction, Path(folder).absolute(), pixel_size),
-        durable=durable if stack.sizes["particle"] >= worth_keeping else None,
+        durable=durable,
         progress=progress,
     )
     return Reconstruction(

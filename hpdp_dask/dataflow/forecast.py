@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask.utils import format_bytes
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: How many sums a task of the tree adds.
 BRANCHES = 4
+
+#: Accumulators that a thread holds when they are kept on disk: one that is made, one that is
+#: added to it, and what the end makes of the sum of all.
+HELD_OF_DURABLE = 3
 
 #: What a worker takes before it has any images.
 IDLE_BYTES = 250 * 2**20
@@ -48,10 +52,18 @@ def most_held(leaves: int, lanes: int) -> int:
     return 2 + min(BRANCHES, leaves) + -(-upper // lanes)
 
 
-def check_memory(
-    client: Client, reader: ImageReader, name: str, accumulator_bytes: int, leaves: int
-) -> None:
-    """Refuse a reduction that the workers' memory will not hold.
+class Shortage(NamedTuple):
+    """What a worker lacks: the accumulators that it holds, bytes needed, bytes that it has."""
+
+    held: int
+    needed: int
+    limit: int
+
+
+def lacking(
+    client: Client, reader: ImageReader, reduction: Any, leaves: int, durable: bool
+) -> Shortage | None:
+    """Find a worker whose memory will not hold a reduction.
 
     Parameters
     ----------
@@ -59,26 +71,43 @@ def check_memory(
         Workers without a memory limit are not asked.
     reader : ImageReader
         Of the stack.
-    name : str
-        Of the reduction, for the message.
-    accumulator_bytes : int
+    reduction : Reduction
     leaves : int
+    durable : bool
+        Whether accumulators are kept on disk.
+
+    Returns
+    -------
+    Shortage or None
+    """
+    workers = memory_limits(client)
+    lanes = sum(threads for threads, _ in workers)
+    block = block_length(reader) * reader.box**2 * reader.dtype.itemsize
+    for threads, limit in workers:
+        held = threads * (HELD_OF_DURABLE if durable else most_held(leaves, lanes))
+        needed = IDLE_BYTES + held * reduction.nbytes + threads * BLOCKS_AT_WORK * block
+        if needed > limit:
+            return Shortage(held, needed, limit)
+    return None
+
+
+def check_memory(
+    client: Client, reader: ImageReader, reduction: Any, leaves: int, durable: bool
+) -> None:
+    """Refuse a reduction that the workers' memory will not hold.
+
+    Parameters are those of `lacking`.
 
     Raises
     ------
     InputError
         Says what is needed, what there is and what to do.
     """
-    workers = memory_limits(client)
-    lanes = sum(threads for threads, _ in workers)
-    block = block_length(reader) * reader.box**2 * reader.dtype.itemsize
-    for threads, limit in workers:
-        held = threads * most_held(leaves, lanes)
-        needed = IDLE_BYTES + held * accumulator_bytes + threads * BLOCKS_AT_WORK * block
-        if needed > limit:
-            raise InputError(
-                f"{reader.layout.path}: {name} needs {format_bytes(needed)} of memory on each "
-                f"worker ({held} sums of {format_bytes(accumulator_bytes)} and the images), and "
-                f"the workers have {format_bytes(limit)}; use fewer workers with more memory "
-                "each, or images of a smaller box."
-            )
+    shortage = lacking(client, reader, reduction, leaves, durable)
+    if shortage is not None:
+        raise InputError(
+            f"{reader.layout.path}: {reduction.name} needs {format_bytes(shortage.needed)} of "
+            f"memory on each worker ({shortage.held} sums of {format_bytes(reduction.nbytes)} and "
+            f"the images), and the workers have {format_bytes(shortage.limit)}; use fewer workers "
+            "with more memory each, a coarser resolution, or images of a smaller box."
+        )

@@ -26,7 +26,7 @@ _OWNER_FILE = "leaves.json"
 
 
 class Leaf(NamedTuple):
-    """The images of a leaf: the first, and the one after the last."""
+    """The images of a leaf, or of a sum of leaves: the first, and the one after the last."""
 
     start: int
     stop: int
@@ -35,6 +35,18 @@ class Leaf(NamedTuple):
     def file_name(self) -> str:
         """Give the name of the file that keeps its accumulator."""
         return f"leaf-{self.start:09d}-{self.stop - 1:09d}.npy"
+
+    @classmethod
+    def of_file(cls, file: str | Path) -> Leaf:
+        """Read which images an accumulator is of off the name of its file."""
+        _, first, last = Path(file).stem.split("-")
+        return cls(int(first), int(last) + 1)
+
+
+def is_kept(span: Leaf, folder: Path) -> bool:
+    """Tell whether a folder holds the accumulator of some images, or a sum that they are in."""
+    kept = map(Leaf.of_file, folder.glob("leaf-*.npy"))
+    return any(leaf.start <= span.start and span.stop <= leaf.stop for leaf in kept)
 
 
 def group_shards(number: int, images_per_shard: int, images_per_leaf: int) -> list[Leaf]:

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import xarray as xr
 
-from hpdp_dask.dataflow.forecast import BRANCHES, check_memory
+from hpdp_dask.dataflow.forecast import BRANCHES, check_memory, lacking
 from hpdp_dask.dataflow.futures import (
     RETRIES,
     Refusal,
@@ -29,6 +29,7 @@ from hpdp_dask.dataflow.futures import (
 from hpdp_dask.dataflow.leaves import (
     Leaf,
     group_shards,
+    is_kept,
     load_leaf,
     own_folder,
     read_blocks,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+
+#: So many leaves take minutes.
+_LONG_LEAVES = 16
 
 #: Sums are added as soon as they are there, before more are made.
 _PRIORITY = 10
@@ -111,22 +115,36 @@ class _Work:
 
     def fold(self, leaf: Leaf, done: Callable[[int], None]) -> Any:
         """Fold a leaf: its accumulator, or the name of the file that keeps it."""
-        file = None if self.folder is None else self.folder / leaf.file_name
-        if file is not None and file.exists():
+        if self.folder is not None and is_kept(leaf, self.folder):
             done(leaf.stop - leaf.start)
-            return str(file)
+            return str(self.folder / leaf.file_name)
         accumulator = self.reduction.start()
         for block in read_blocks(self.path, leaf):
             accumulator = self.reduction.fold(accumulator, block)
             done(block.sizes["particle"])
         accumulator = _to_host(accumulator)
-        if file is None:
-            return accumulator
+        return accumulator if self.folder is None else self._keep(leaf, accumulator)
+
+    def add(self, sums: Iterable[Any]) -> Any:
+        """Add sums in their order; those that are kept on disk make way for theirs."""
+        if self.folder is None:
+            return self._sum(sums)
+        files = list(sums)
+        span = Leaf(Leaf.of_file(files[0]).start, Leaf.of_file(files[-1]).stop)
+        if not is_kept(span, self.folder):
+            self._keep(span, self._sum(files))
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+        return str(self.folder / span.file_name)
+
+    def _keep(self, span: Leaf, accumulator: Any) -> str:
+        assert self.folder is not None
+        file = self.folder / span.file_name
         save_leaf(file, accumulator)
         return str(file)
 
-    def add(self, sums: Iterable[Any]) -> Any:
-        """Add sums in their order to a copy of the first: Dask may need them again."""
+    def _sum(self, sums: Iterable[Any]) -> Any:
+        """Add to a copy of the first: Dask may need them again."""
         parts = map(self._accumulator, sums)
         total = deepcopy(next(parts))
         for part in parts:
@@ -163,9 +181,9 @@ def reduce_images(
     finish : callable, optional
         Makes the result of the sum, in place of `reduction.finish`. Runs on a worker.
     durable : Path, optional
-        A folder to keep the accumulators of leaves in, for reductions whose accumulator is a
-        single array. Whatever is lost, a leaf that is there is not folded again: not when all
-        workers died, nor when this is called again. The folder is left as it is at the end.
+        A folder to keep accumulators in, for reductions whose accumulator is a single array;
+        then a worker holds few of them. Whatever is lost, what is there is not done again: not
+        when all workers died, nor when this is called again. The sum of all stays in the folder.
     progress : Progress, optional
         Told of each block of images.
 
@@ -193,8 +211,34 @@ def reduce_images(
     done = progress.track(reduction.name, reader.number).advance if progress else _silent
     if client is None:
         return _reduce_here(work, leaves, done)
-    check_memory(client, reader, reduction.name, reduction.nbytes, len(leaves))
+    check_memory(client, reader, reduction, len(leaves), durable is not None)
     return _reduce_on_cluster(client, work, leaves, done)
+
+
+def worth_keeping(
+    stack_path: str | Path, reduction: Reduction[Any, Any], client: Client | None
+) -> bool:
+    """Tell whether a reduction should be durable.
+
+    Parameters
+    ----------
+    stack_path : str or Path
+        The stack.
+    reduction : Reduction
+    client : distributed.Client or None
+        Where it will run.
+
+    Returns
+    -------
+    bool
+        It takes minutes, so that a part of it is worth saving, or the workers cannot hold the
+        sums of its tree in memory.
+    """
+    reader = ImageReader(stack_path)
+    leaves = len(group_shards(reader.number, reader.images_per_shard, reduction.images_per_leaf))
+    if leaves >= _LONG_LEAVES:
+        return True
+    return client is not None and lacking(client, reader, reduction, leaves, False) is not None
 
 
 def _to_host(accumulator: Any) -> Any:

@@ -51,21 +51,8 @@ def weigh_images(
     """
     if namespace(transforms) is np:
         contributions = np.empty((len(transforms), len(plane), 3), dtype=np.float32)
-        rows = np.stack(
-            [
-                np.asarray(row, dtype=np.float64)
-                for row in (
-                    coefficients.xx,
-                    coefficients.xy,
-                    coefficients.yy,
-                    coefficients.quartic,
-                    coefficients.offset,
-                )
-            ],
-            axis=1,
-        )
         moves = np.asarray(shifts, dtype=np.float64)
-        _weigh(transforms, plane.x, plane.y, plane.box, moves, rows, contributions)
+        _weigh(transforms, plane.x, plane.y, plane.box, moves, coefficients.rows, contributions)
         return contributions
     return weigh_images_reference(transforms, plane, shifts, coefficients)
 

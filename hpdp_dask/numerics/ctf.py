@@ -40,15 +40,21 @@ class CtfCoefficients:
 
     Attributes
     ----------
-    xx, xy, yy, quartic, offset : (n,) array
+    xx, xy, yy, quartic, offset : (n,) ndarray
         Radians (per squared, per fourth power of cycles per pixel).
     """
 
-    xx: Array
-    xy: Array
-    yy: Array
-    quartic: Array
-    offset: Array
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    quartic: np.ndarray
+    offset: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Give all of them as (n, 5) float64, in the order of the polynomial."""
+        columns = (self.xx, self.xy, self.yy, self.quartic, self.offset)
+        return np.stack(columns, axis=1).astype(np.float64, copy=False)
 
 
 def ctf_coefficients(
@@ -128,19 +134,6 @@ def evaluate_ctf(coefficients: CtfCoefficients, u: Array, v: Array) -> Array:
     xp = namespace(u)
     u, v = xp.asarray(u, dtype=xp.float64), xp.asarray(v, dtype=xp.float64)
     monomials = xp.stack([u * u, u * v, v * v, (u * u + v * v) ** 2, -xp.ones_like(u)])
-    rows = xp.stack(
-        [
-            xp.asarray(row)
-            for row in (
-                coefficients.xx,
-                coefficients.xy,
-                coefficients.yy,
-                coefficients.quartic,
-                coefficients.offset,
-            )
-        ],
-        axis=1,
-    )
-    turns = (rows @ monomials) / (2.0 * np.pi)
+    turns = (xp.asarray(coefficients.rows) @ monomials) / (2.0 * np.pi)
     turns -= xp.rint(turns)
     return -xp.sin((2.0 * np.pi) * turns.astype(xp.float32))

@@ -13,10 +13,13 @@ import pytest
 from distributed import get_worker
 
 from hpdp_dask.cluster import connect
-from hpdp_dask.dataflow.forecast import most_held
+from hpdp_dask.dataflow.forecast import IDLE_BYTES, check_memory, most_held
+from hpdp_dask.dataflow.futures import memory_limits
+from hpdp_dask.dataflow.leaves import Leaf, read_blocks, save_leaf
 from hpdp_dask.dataflow.progress import Progress
-from hpdp_dask.dataflow.trees import reduce_images
+from hpdp_dask.dataflow.trees import reduce_images, worth_keeping
 from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.shards import ImageReader
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,13 @@ class Sum:
 
     def finish(self, accumulator):
         return accumulator[:-1].reshape(self.box, self.box), int(accumulator[-1])
+
+
+@dataclass(frozen=True)
+class Large(Sum):
+    """Says that its accumulators are larger than they are."""
+
+    nbytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,8 @@ def test_durable_leaves_are_not_folded_again(client, make_stack, tmp_path):
     # what was under way when the rest was cancelled comes to its end
     while any(client.run(lambda dask_worker: len(dask_worker.active_threads)).values()):
         time.sleep(0.01)
-    kept = {int(file.name.split("-")[1]) for file in leaves.glob("leaf-*.npy")}
+    spans = [Leaf.of_file(file) for file in leaves.glob("leaf-*.npy")]
+    kept = {first for span in spans for first in range(span.start, span.stop, 5)}
     assert kept
     for file in folder.iterdir():
         file.unlink()
@@ -251,24 +262,56 @@ def test_durable_leaves_are_not_folded_again(client, make_stack, tmp_path):
     assert sorted(firsts) == sorted(set(range(0, 60, 5)) - kept)
 
 
-def test_durable_sums_resume_and_are_the_same(client, make_stack, tmp_path):
+def test_durable_sums_are_the_same_and_make_way_for_the_sum_of_all(client, make_stack, tmp_path):
+    path, _ = make_stack(number=60)
+    expected = reduce_images(path, Sum())[0].tobytes()
+    for number, where in enumerate((None, client)):
+        leaves = tmp_path / f"leaves{number}"
+        total, _ = reduce_images(path, Sum(), client=where, durable=leaves)
+        assert total.tobytes() == expected
+        [file] = leaves.glob("leaf-*")
+        made = file.stat().st_mtime_ns
+        total, _ = reduce_images(path, Sum(), client=where, durable=leaves)
+        assert total.tobytes() == expected
+        assert file.stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize("lost", [range(0, 5), range(4, 12), [11]])
+def test_durable_sums_go_on_from_any_that_are_left(client, make_stack, tmp_path, lost):
+    """Leaves of which some have been added already, some not, and some were never there."""
     path, _ = make_stack(number=60)
     expected = reduce_images(path, Sum())[0].tobytes()
     leaves = tmp_path / "leaves"
-    for where in (None, client):
-        total, _ = reduce_images(path, Sum(), client=where, durable=leaves)
-        assert total.tobytes() == expected
-    files = sorted(leaves.glob("leaf-*"))
-    assert len(files) == 12
-    times = [file.stat().st_mtime_ns for file in files]
-    for missing in files[3:7]:
-        missing.unlink()
+    reduce_images(path, Sum(), durable=leaves)
+    for file in leaves.glob("leaf-*"):
+        file.unlink()
+    accumulators = [Sum().start() for _ in range(12)]
+    for index, sums in enumerate(accumulators):
+        for block in read_blocks(path, Leaf(5 * index, 5 * index + 5)):
+            accumulators[index] = Sum().fold(sums, block)
+        if index not in lost and index not in range(4):
+            save_leaf(leaves / Leaf(5 * index, 5 * index + 5).file_name, accumulators[index])
+    if 0 not in lost:
+        for other in accumulators[1:4]:
+            Sum().merge(accumulators[0], other)
+        save_leaf(leaves / Leaf(0, 20).file_name, accumulators[0])
     total, _ = reduce_images(path, Sum(), client=client, durable=leaves)
     assert total.tobytes() == expected
-    again = [file.stat().st_mtime_ns for file in files]
-    assert [a == b for a, b in zip(times, again, strict=True)] == [True] * 3 + [False] * 4 + [
-        True
-    ] * 5
+
+
+def test_what_is_long_or_does_not_fit_is_worth_keeping(client, make_stack):
+    path, _ = make_stack(number=60)
+    assert not worth_keeping(path, Sum(), client)
+    assert not worth_keeping(path, Sum(), None)
+    many, _ = make_stack(number=200, name="many.zarr")
+    assert worth_keeping(many, Sum(), None)
+    limit = memory_limits(client)[0][1]
+    large = Large(nbytes=(limit - IDLE_BYTES) // 5)
+    assert worth_keeping(path, large, client)
+    assert not worth_keeping(path, large, None)
+    check_memory(client, ImageReader(path), large, 12, durable=True)
+    with pytest.raises(InputError, match="8 sums of"):
+        check_memory(client, ImageReader(path), large, 12, durable=False)
 
 
 def test_durable_leaves_of_other_work_are_refused(make_stack, tmp_path):
