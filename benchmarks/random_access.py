@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import common
 import numpy as np
 import xarray as xr
 import zarr
@@ -55,16 +56,24 @@ def main() -> None:
 
         block = min(1024, number)
         starts = iter(lambda: int(random.integers(0, number - block + 1)), -1)
-        rates = {
-            "random_reader": rate(lambda: len(reader.take(indices()))),
-            "random_zarr": rate(lambda: len(array.oindex[indices()])),
-            "sequential_reader": rate(lambda: len(reader.read(s := next(starts), s + block))),
-            "sequential_zarr": rate(lambda: len(array[(s := next(starts)) : s + block])),
-        }
-    for name, value in rates.items():
-        print(f"{name} {value:.0f} images/s")
-    for kind in ("random", "sequential"):
-        print(f"{kind}_ratio {rates[f'{kind}_reader'] / rates[f'{kind}_zarr']:.1f}")
+        figures: dict[str, object] = {"box": box, "images at random, at once": batch}
+        for kind, ours, theirs in (
+            (
+                "at random",
+                lambda: len(reader.take(indices())),
+                lambda: len(array.oindex[indices()]),
+            ),
+            (
+                "in order",
+                lambda: len(reader.read(s := next(starts), s + block)),
+                lambda: len(array[(s := next(starts)) : s + block]),
+            ),
+        ):
+            rates = rate(ours), rate(theirs)
+            figures[f"{kind}, ImageReader, images/s"] = rates[0]
+            figures[f"{kind}, zarr, images/s"] = rates[1]
+            figures[f"{kind}, ratio"] = rates[0] / rates[1]
+    common.record("random_access", figures)
 
 
 if __name__ == "__main__":

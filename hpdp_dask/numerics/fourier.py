@@ -122,7 +122,7 @@ def unpack(samples: Array, plane: HalfPlane) -> Array:
     x, y = xp.asarray(plane.x), xp.asarray(plane.y)
     transforms = xp.zeros((len(samples), box, box // 2 + 1), dtype=xp.complex64)
     transforms[:, y, x] = samples * sign
-    on_axis = plane.x == 0
+    on_axis = x == 0
     transforms[:, -y[on_axis], 0] = xp.conj(samples[:, on_axis]) * sign[on_axis]
     return fft_of(xp).irfft2(transforms, s=(box, box)).astype(xp.float32)
 
