@@ -1,4 +1,4 @@
-"""`hpdp cryoem`: simulate, normalise, reconstruct."""
+"""`hpdp cryoem`: simulate, normalise, reconstruct, post-process."""
 
 from __future__ import annotations
 
@@ -212,4 +212,63 @@ def reconstruct_command(
     if truth is not None:
         against = record.results["resolution_against_truth"]
         print(f"Against the truth (FSC 0.5): {against:.2f} Å")
+    print(f"Report: {output / 'report.html'}")
+
+
+@app.command("postprocess")
+def postprocess_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder with half1.mrc and half2.mrc.", show_default=False),
+    ],
+    output: options.OutputFolder,
+    mask: Annotated[
+        str, typer.Option(help="*auto*, or a soft mask from 0 to 1: a map of the same box.")
+    ] = "auto",
+    mtf: Annotated[
+        Path | None, typer.Option(help="Star file with the MTF of the detector, as RELION's.")
+    ] = None,
+    mtf_pixel_size: Annotated[
+        float | None,
+        typer.Option(
+            help="Å in the specimen of the detector's own pixels; by default the map's pixel size."
+        ),
+    ] = None,
+    b_factor: Annotated[
+        float | None,
+        typer.Option(help="Å², negative to sharpen; by default fitted to the Guinier plot."),
+    ] = None,
+    low_pass: Annotated[
+        float | None, typer.Option(help="Å; by default the resolution that is found.")
+    ] = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Mask, measure and sharpen the map of two half-maps.
+
+    Writes the sharpened map, plain and masked, the mask, the FSC corrected for the mask, the
+    Guinier plot, and a report.
+
+    Example: `hpdp cryoem postprocess map_d2 -o sharp_d2 --mtf mtf_falcon2_300kV.star`
+    """
+    from hpdp_dask.workflow.postprocessing import run_postprocessing
+
+    record = run_postprocessing(
+        folder,
+        output,
+        command=["hpdp", *sys.argv[1:]],
+        mask=None if mask == "auto" else Path(mask),
+        mtf=mtf,
+        mtf_pixel_size=mtf_pixel_size,
+        b_factor=b_factor,
+        low_pass=low_pass,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    for warning in record.warnings:
+        print(f"Note: {warning}")
+    found = record.results
+    print(f"Resolution (corrected FSC 0.143): {found['resolution']:.2f} Å")
+    print(f"Without the mask: {found['resolution_unmasked']:.2f} Å")
+    print(f"B-factor: {found['b_factor']:.0f} Å²")
     print(f"Report: {output / 'report.html'}")

@@ -60,12 +60,14 @@ def compare_maps(a: Path, b: Path, mask: Path | None = None, *, seed: int = 0) -
         If a file is no map, is not a cube, or does not fit the others.
     """
     volume_a, pixel_size = read_map(a)
-    volume_b = _fitting(b, volume_a, a, pixel_size)
+    if not pixel_size > 0:
+        raise InputError(f"{a}: the header has no pixel size, expected one in Å; mend it.")
+    volume_b = read_fitting_map(b, a, volume_a, pixel_size)
     if mask is None:
         curves = {"fsc": fourier_shell_correlation(volume_a, volume_b)}
         curve = "fsc"
     else:
-        volume_mask = _fitting(mask, volume_a, a, pixel_size)
+        volume_mask = read_fitting_map(mask, a, volume_a, pixel_size)
         if not volume_mask.any():
             raise InputError(f"{mask}: the mask is zero everywhere, expected a soft mask of 0..1.")
         masked = corrected_fsc(volume_a, volume_b, volume_mask, seed=seed)
@@ -87,22 +89,45 @@ def compare_maps(a: Path, b: Path, mask: Path | None = None, *, seed: int = 0) -
     )
 
 
-def _fitting(path: Path, other: np.ndarray, other_path: Path, pixel_size: float) -> np.ndarray:
-    volume, own_pixel_size = read_map(path)
-    if volume.shape != other.shape:
+def read_fitting_map(path: Path, other: Path, volume: np.ndarray, pixel_size: float) -> np.ndarray:
+    """Read a map that must have the box and the pixel size of another.
+
+    Parameters
+    ----------
+    path : Path
+    other : Path
+        The other map, for messages.
+    volume : ndarray
+        What it holds.
+    pixel_size : float
+        Its pixel size, Å.
+
+    Returns
+    -------
+    ndarray of float32
+
+    Raises
+    ------
+    InputError
+        Tells what does not fit.
+    """
+    found, own_pixel_size = read_map(path)
+    if found.shape != volume.shape:
         raise InputError(
-            f"{path}: the box is {_box(volume)}, expected {_box(other)} as in {other_path}; "
-            "crop or pad one of them."
+            f"{path}: the box is {describe_box(found)}, expected {describe_box(volume)} as in "
+            f"{other}; crop or pad one of them."
         )
-    if abs(own_pixel_size - pixel_size) > 1e-3 * pixel_size:
+    # written so that NaN, for a header without one, does not pass
+    if not abs(own_pixel_size - pixel_size) <= 1e-3 * pixel_size:
         raise InputError(
             f"{path}: the pixel size is {own_pixel_size:g} Å, expected {pixel_size:g} Å as in "
-            f"{other_path}; rescale one of them, or mend its header."
+            f"{other}; rescale one of them, or mend its header."
         )
-    return volume
+    return found
 
 
-def _box(volume: np.ndarray) -> str:
+def describe_box(volume: np.ndarray) -> str:
+    """Write the sides of a map for messages: `64 x 64 x 64`."""
     return " x ".join(str(side) for side in volume.shape)
 
 

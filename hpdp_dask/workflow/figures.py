@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
+from scipy.ndimage import binary_dilation
 
 from hpdp_dask.workflow.drawing import (
+    INK,
     MUTED,
     SERIES,
     WIDTH,
@@ -117,6 +119,64 @@ def _label_resolution(axes: Axes, nyquist: float) -> None:
     top.spines["top"].set_visible(True)
 
 
+def guinier_chart(
+    amplitudes: Mapping[str, ArrayLike],
+    frequencies: ArrayLike,
+    line: tuple[float, float] | None,
+    fitted: tuple[float, float],
+    caption: str,
+) -> Chart:
+    """Draw the logarithm of amplitudes against 1/d², and the line that was fitted to them.
+
+    Parameters
+    ----------
+    amplitudes : mapping of str to (shells,) array_like
+        Mean amplitude by shell under the name of each curve; what is not above 0 leaves a gap.
+    frequencies : (shells,) array_like
+        1/Å.
+    line : tuple of float or None
+        B-factor, Å², and intercept of the line; its slope is B / 4.
+    fitted : tuple of float
+        Coarsest and finest resolution of the fit, Å; the line is drawn between them.
+    caption : str
+
+    Returns
+    -------
+    Chart
+    """
+    squared = np.asarray(frequencies, dtype=np.float64) ** 2
+    with chart_style():
+        figure, axes = new_chart(WIDTH, 3.3)
+        for place, (name, values) in enumerate(amplitudes.items()):
+            known = np.asarray(values, dtype=np.float64)
+            logarithm = np.log(known, out=np.full_like(known, np.nan), where=known > 0)
+            # shell 0 is the mean of the map, which is of no meaning here
+            axes.plot(
+                squared[1:],
+                logarithm[1:],
+                color=SERIES[place % len(SERIES)],
+                linestyle=_DASHES[place % len(_DASHES)],
+                label=name,
+            )
+        spoken = "no line was fitted"
+        if line is not None:
+            b_factor, intercept = line
+            ends = np.array(fitted) ** -2.0
+            axes.plot(
+                ends, intercept + b_factor / 4.0 * ends, color=INK, linewidth=1.0, label="line"
+            )
+            spoken = f"the line has the B-factor {b_factor:.4g} Å²"
+        axes.set(xlim=(0.0, squared[-1]), xlabel="1/d² (1/Å²)", ylabel="Logarithm of the amplitude")
+        axes.legend(loc="upper right")
+        return to_chart(
+            figure,
+            caption,
+            "Line chart of the logarithm of the mean amplitude of each shell against its squared "
+            f"frequency, {', '.join(amplitudes)}; from {fitted[0]:.3g} to {fitted[1]:.3g} Å "
+            f"{spoken}.",
+        )
+
+
 def defocus_histogram(defocus_u: ArrayLike, defocus_v: ArrayLike, caption: str) -> Chart:
     """Draw how the mean defocus of images is distributed.
 
@@ -206,6 +266,23 @@ def central_slices(volume: np.ndarray, pixel_size: float, caption: str) -> Panel
     slices = [np.take(volume, volume.shape[axis] // 2, axis) for axis, *_ in _VIEWS]
     labels = [f"{across} = {volume.shape[axis] // 2}" for axis, across, *_ in _VIEWS]
     return _views(slices, labels, "Central slice", pixel_size, caption)
+
+
+def outlined_slices(
+    volume: np.ndarray, mask: np.ndarray, pixel_size: float, caption: str
+) -> Panels:
+    """Show central slices with the outline of a mask, where it passes a half, drawn in white."""
+    outlined = np.array(volume)
+    inside = mask > 0.5
+    for axis, *_ in _VIEWS:
+        centre = [slice(None)] * 3
+        centre[axis] = slice(volume.shape[axis] // 2, volume.shape[axis] // 2 + 1)
+        here = inside[tuple(centre)]
+        # within the plane, so that the line is thin where the mask ends obliquely
+        across = np.ones([1 if other == axis else 3 for other in range(3)], dtype=bool)
+        outline = binary_dilation(here, across) & ~here
+        outlined[tuple(centre)][outline] = volume.max()
+    return central_slices(outlined, pixel_size, caption)
 
 
 def projections(volume: np.ndarray, pixel_size: float, caption: str) -> Panels:

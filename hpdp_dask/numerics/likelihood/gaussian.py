@@ -1,15 +1,15 @@
 """Images with Gaussian noise and a CTF: match and compress as real matrix products.
 
 Of an image X with the CTF C and a reference P the samples are independent, with noise of the
-mean power s2 = <|noise|²>. A packed sample h stands for itself and its conjugate: it counts
+mean power `s2 = <|noise|²>`. A packed sample h stands for itself and its conjugate: it counts
 twice in sums over the whole plane, and its log-density is that of a complex number; zero
 frequency, which is real, counts once. With this multiplicity w = 2 or 1
 
-    log p = -1/2 sum_h w |X - C P|² / s2  -  1/2 sum_h w log(2 pi s2 / w)
+    `log p = -1/2 sum_h w |X - C P|² / s2  -  1/2 sum_h w log(2 pi s2 / w)`
 
 is the log-likelihood of the samples. What depends on P is, with y = C X / s2,
 
-    Re sum_h conj(w P) y  -  1/2 sum_h (C² / s2) w |P|²,
+    `Re sum_h conj(w P) y  -  1/2 sum_h (C² / s2) w |P|²`,
 
 two real matrix products: a complex row is a row of interleaved real and imaginary parts.
 """
@@ -38,7 +38,7 @@ class GaussianSums(Sums):
     Attributes
     ----------
     residual : (groups, radius + 1) array of float64
-        The sum of |X - C P|² over the samples of a shell, conjugates included, and over the
+        The sum of `|X - C P|²` over the samples of a shell, conjugates included, and over the
         images of an optics group. A new noise power is this divided by the group's number of
         images and by the bincount of `multiplicity` over the shell.
     """
@@ -59,7 +59,7 @@ class GaussianImages:
     ctf : (n, m) array of float32
         Of `ctf.evaluate_ctf`, times the scale of each image; 0 for samples to leave out.
     noise_power : (groups, radius + 1 or more) array
-        <|noise|²> of each shell and optics group, in the units of `transforms`, positive: white
+        `<|noise|²>` of each shell and optics group, in the units of `transforms`, positive: white
         noise of variance 1 a pixel has box². (RELION's sigma2Noise is of the real part alone
         and of transforms divided by box²: 1 / (2 box⁴) of this.)
     group : (n,) array of int
@@ -165,7 +165,7 @@ class GaussianImages:
         """Sum the images, weighted by their probabilities, for each reference.
 
         The residuals come from the same sums, since for each sample, with probabilities p,
-        sum p |X - C P|² = sum |X|² - 2 s2 Re sum_r conj(P_r) signal_r + s2 sum_r |P_r|² weight_r.
+        `sum p |X - C P|² = sum |X|² - 2 s2 Re sum_r conj(P_r) signal_r + s2 sum_r |P_r|² weight_r`.
 
         Parameters
         ----------
