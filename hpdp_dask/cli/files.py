@@ -152,8 +152,15 @@ def info_command(
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in describe(path, pixel_size, image_folder).items():
-        table.add_row(name, str(value))
+        table.add_row(name, _spoken(value))
     Console().print(table)
+
+
+def _spoken(value: object) -> str:
+    """Write a value for people: numbers with six digits, lists in a row."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_spoken, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def validate_command(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,6 +21,7 @@ from hpdp_dask.cli.files import (
     info_command,
     validate_command,
 )
+from hpdp_dask.cli.options import Interrupted, Terminated
 from hpdp_dask.errors import InputError
 
 app = typer.Typer(
@@ -52,14 +57,22 @@ def _options(
     """From cryo-EM and XFEL images to three-dimensional structure, on Dask."""
 
 
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def main() -> None:
     """Run the command line: a user's mistake is one sentence and exit code 2."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # Å on a terminal that has none
     try:
         app()
     except InputError as error:
         print(f"hpdp: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt as interrupt:
-        notes = getattr(interrupt, "__notes__", [])
-        print("\n".join(["hpdp: interrupted.", *notes]), file=sys.stderr)
-        sys.exit(130)
+    except Interrupted as interrupt:
+        print(f"hpdp: {interrupt}", file=sys.stderr)
+        sys.exit(interrupt.exit_code)

@@ -44,6 +44,18 @@ OutputStack = Annotated[
 ]
 
 
+class Interrupted(Exception):
+    """A command was ended by Ctrl-C or by a scheduler; Typer does not see it as its own."""
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        super().__init__("\n".join(["interrupted.", *getattr(interrupt, "__notes__", [])]))
+        self.exit_code = 143 if isinstance(interrupt, Terminated) else 130
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, as batch schedulers do at the walltime."""
+
+
 @contextmanager
 def cluster(where: str, workers: int | None, memory_limit: str | None) -> Iterator[Client]:
     """Connect to a cluster for the time of a command and tell where its dashboard is."""
@@ -54,6 +66,9 @@ def cluster(where: str, workers: int | None, memory_limit: str | None) -> Iterat
 
     gc.freeze()
     gc.enable()
-    with connect(where, workers=workers, memory_limit=memory_limit) as client:
-        print(f"Dashboard: {client.dashboard_link}", flush=True)
-        yield client
+    try:
+        with connect(where, workers=workers, memory_limit=memory_limit) as client:
+            print(f"Dashboard: {client.dashboard_link}", flush=True)
+            yield client
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(interrupt) from interrupt

@@ -266,7 +266,10 @@ def reconstruct(
     )
     return Reconstruction(
         fsc=fsc,
-        resolution=shells.resolution_at(fsc, 0.143, pixel_size, box),
+        # what was left out cannot have been resolved
+        resolution=max(
+            shells.resolution_at(fsc, 0.143, pixel_size, box), box * pixel_size / radius
+        ),
         particles=(int(counts[0]), int(counts[1])),
         alternated=bool(alternate),
         unapplied=tuple(unapplied),
@@ -287,7 +290,7 @@ def _write_maps(
 
 
 def _one_pixel_size(stack: xr.Dataset) -> float:
-    sizes = stack["pixel_size"].values
+    sizes = stack["pixel_size"].values[np.unique(stack["optics_group"].values)]
     if np.ptp(sizes) > 1e-4 * sizes[0]:
         raise InputError(
             f"{stack.attrs['path']}: pixel_size is {', '.join(f'{s:g}' for s in np.unique(sizes))}"
@@ -304,4 +307,4 @@ def _radius(box: int, pixel_size: float, max_resolution: float | None) -> int:
             f"max_resolution is {max_resolution:g} Å, expected {2 * pixel_size:g} Å (Nyquist's) or "
             f"more, and less than half the box, {box * pixel_size / 2:g} Å."
         )
-    return min(box // 2, int(np.ceil(box * pixel_size / max_resolution)))
+    return int(box * pixel_size / max_resolution)

@@ -82,7 +82,7 @@ def lacking(
     """
     workers = memory_limits(client)
     lanes = sum(threads for threads, _ in workers)
-    block = block_length(reader) * reader.box**2 * reader.dtype.itemsize
+    block = block_length(reader) * reader.box**2 * 4  # folded in float32, however it is kept
     for threads, limit in workers:
         held = threads * (HELD_OF_DURABLE if durable else most_held(leaves, lanes))
         needed = IDLE_BYTES + held * reduction.nbytes + threads * BLOCKS_AT_WORK * block

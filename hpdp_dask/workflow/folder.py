@@ -1,9 +1,9 @@
 """The folder that a command writes: whole or not at all, with `run.json`, resumable after a crash.
 
 All work happens in a hidden folder beside the one that was asked for, `.NAME.partial`, which is
-renamed when the last file is in it. A mistake of the user or a full disk takes it away again. An
-interrupt or a crash leaves it if there is something to go on from: what a stage put into
-`RunFolder.scratch`, its durable leaves and checkpoints.
+renamed when the last file is in it. A mistake of the user or a full disk takes it away again, but
+for sums that were kept on disk. An interrupt or a crash leaves it if there is something to go on
+from: what a stage put into `RunFolder.scratch`, its durable leaves and checkpoints.
 """
 
 from __future__ import annotations
@@ -178,7 +178,12 @@ def output_folder(
             yield run
             record.ended = datetime.now(UTC)
             write_run(record, partial)
-        except InputError:
+        except InputError as error:
+            # hours of sums must not go because a worker was too small or an option wrong
+            if _holds_sums(partial / _SCRATCH):
+                raise InputError(
+                    f"{error} What was done is kept in {partial}; --resume goes on from it."
+                ) from error
             shutil.rmtree(partial, ignore_errors=True)
             raise
         except BaseException as error:
@@ -245,28 +250,42 @@ def _claimed(partial: Path, target: Path) -> Iterator[None]:
 
 
 def _went_before(partial: Path, record: RunRecord) -> bool:
-    """Tell whether the hidden folder is that of an interrupted run of the same work."""
+    """Tell whether the hidden folder holds what an interrupted run of the same work left.
+
+    Raises
+    ------
+    InputError
+        If it holds sums of other work, which starting anew would remove.
+    """
+    if not _holds_anything(partial / _SCRATCH):
+        return False
     try:
-        earlier = read_run(partial)
+        earlier, now = _work_of(read_run(partial)), _work_of(record)
     except InputError:
         return False
-    return _work_of(earlier) == _work_of(record) and _holds_anything(partial / _SCRATCH)
+    different = [name for name, value in now.items() if earlier[name] != value]
+    if different and _holds_sums(partial / _SCRATCH):
+        raise InputError(
+            f"{partial}: holds what a run with other {', '.join(different)} left, which --resume "
+            "cannot go on from; call it as that run was called, or leave out --resume to begin "
+            "anew."
+        )
+    return not different
 
 
-def _work_of(record: RunRecord) -> tuple[Any, ...]:
-    """Give what must be equal for one run to go on from another.
+def _work_of(record: RunRecord) -> dict[str, Any]:
+    """Give what must be equal for one run to go on from another, by name.
 
-    Of the command only the verb counts, the words before its first option or file: where the
-    work runs, or whether it resumes, does not change it.
+    Of the command only the verb counts: where the work runs, or whether it resumes, does not
+    change it.
     """
-    return (
-        list(takewhile(str.isidentifier, record.command[1:])),
-        record.parameters,
-        record.seed,
-        [source.sha256 for source in record.inputs],
-        record.versions["hpdp_dask"],
-        record.git_commit,
-    )
+    return {
+        "command": list(takewhile(str.isidentifier, record.command[1:3])),
+        "parameters": record.parameters,
+        "seed": record.seed,
+        "inputs": [source.sha256 for source in record.inputs],
+        "version": record.versions["hpdp_dask"],
+    }
 
 
 def _clear(partial: Path, keep_scratch: bool) -> None:
@@ -311,3 +330,8 @@ def _disk_full(error: BaseException) -> OSError | None:
 
 def _holds_anything(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
+
+
+def _holds_sums(scratch: Path) -> bool:
+    """Tell whether a scratch holds accumulators, which took long to make."""
+    return any(scratch.rglob("leaf-*.npy"))

@@ -12,7 +12,10 @@ import xarray as xr
 from hpdp_dask.cryoem.fsc import MapComparison, compare_maps
 from hpdp_dask.cryoem.import_particles import import_particles
 from hpdp_dask.cryoem.reconstruct import Reconstruction, reconstruct
+from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_map
+from hpdp_dask.formats.mrc_header import read_info
+from hpdp_dask.numerics.symmetry import point_group
 from hpdp_dask.stacks.store import open_stack
 from hpdp_dask.workflow.folder import RunFolder, output_folder
 
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.record import RunRecord
     from hpdp_dask.workflow.report import Section
-
-#: Files that are imported first, into the run's own folder, for as long as it runs.
-PARTICLE_FILES = (".star", ".cs")
 
 
 def run_reconstruction(
@@ -71,6 +71,7 @@ def run_reconstruction(
     InputError
         If an input is not as it must be; nothing is left then.
     """
+    point_group(symmetry)  # a mistake in it is told before anything is imported
     parameters = {"symmetry": symmetry, "max_resolution": max_resolution}
     inputs = [particles] + ([truth] if truth else [])
     with output_folder(
@@ -83,15 +84,19 @@ def run_reconstruction(
         resume=resume,
     ) as run:
         stack_path = _stack_of(particles, run, client, seed, progress)
-        outcome = reconstruct_into(
-            run,
-            stack_path,
-            client=client,
-            symmetry=symmetry,
-            max_resolution=max_resolution,
-            truth=truth,
-            progress=progress,
-        )
+        try:
+            outcome = reconstruct_into(
+                run,
+                stack_path,
+                client=client,
+                symmetry=symmetry,
+                max_resolution=max_resolution,
+                truth=truth,
+                progress=progress,
+            )
+        except InputError as error:
+            # the user knows the file that was given, not the stack that was made of it
+            raise InputError(str(error).replace(str(stack_path), str(particles))) from error
         return write_reconstruction_report(run, outcome, client, title="Reconstruction")
 
 
@@ -125,6 +130,9 @@ def reconstruct_into(
     progress: Progress | None = None,
 ) -> Outcome:
     """Reconstruct a stack into the folder of a run; parameters as of `run_reconstruction`."""
+    stack = open_stack(stack_path)
+    if truth is not None:
+        _check_truth(truth, stack)
     with run.stage("reconstruct"):
         result = reconstruct(
             stack_path,
@@ -136,7 +144,6 @@ def reconstruct_into(
             progress=progress,
         )
         run.images(sum(result.particles))
-    stack = open_stack(stack_path)
     if not stack.attrs.get("normalized"):
         run.warn(
             "The images were not normalised by hpdp cryoem normalize: all of them count the "
@@ -156,6 +163,22 @@ def reconstruct_into(
     return Outcome(stack, symmetry, result, compared)
 
 
+def _check_truth(truth: Path, stack: xr.Dataset) -> None:
+    """See that a map can be compared with what will be reconstructed, before it is."""
+    info = read_info(truth)
+    box, pixel_size = stack.sizes.get("x"), float(stack["pixel_size"].values[0])
+    if info.shape != (box, box, box):
+        raise InputError(
+            f"{truth}: the box is {' x '.join(map(str, info.shape))}, expected that of the "
+            f"particles, {box}; crop or pad the map."
+        )
+    if info.pixel_size is not None and abs(info.pixel_size - pixel_size) > 1e-3 * pixel_size:
+        raise InputError(
+            f"{truth}: the pixel size is {info.pixel_size:g} Å, expected that of the particles, "
+            f"{pixel_size:g} Å; rescale the map, or mend its header."
+        )
+
+
 def describe_cluster(client: Client) -> dict[str, Any]:
     """Tell where the work ran: how many workers, threads and bytes."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -170,7 +193,7 @@ def _stack_of(
     particles: Path, run: RunFolder, client: Client, seed: int, progress: Progress | None
 ) -> Path:
     """Give the stack of the particles, importing them if they are in files of another kind."""
-    if particles.suffix not in PARTICLE_FILES:
+    if particles.is_dir():
         return particles
     stack_path = run.scratch / "particles.zarr"
     if not stack_path.exists():

@@ -34,9 +34,13 @@ def choose_specimen(
     Raises
     ------
     InputError
-        If the file is no model, or has not that symmetry, assembly or domain.
+        If the file is no model, has not that symmetry, assembly or domain, or there is none.
     """
     if model is None:
+        given = {"symmetry": symmetry, "assembly": assembly, "domain": domain}
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(f"--{name} is for an atomic model; give one with --model.")
         return phantom()
     return specimen_from_model(model, symmetry=symmetry, assembly=assembly, domain=domain)
 

@@ -316,3 +316,36 @@ def test_a_folder_is_made_without_loading_what_only_a_report_needs() -> None:
         "assert not {'matplotlib', 'jinja2', 'PIL', 'dask', 'zarr'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def leave_sums(run: RunFolder) -> None:
+    """What a long reduction keeps on disk."""
+    (run.scratch / "leaves").mkdir(exist_ok=True)
+    (run.scratch / "leaves" / "leaf-000000000-000000099.npy").touch()
+
+
+def test_a_mistake_late_in_a_run_does_not_cost_the_sums(tmp_path: Path, source: Path) -> None:
+    def fail(run: RunFolder) -> None:
+        leave_sums(run)
+        raise InputError("the workers died.")
+
+    with pytest.raises(InputError, match=r"the workers died\. What was done is kept in .*--resume"):
+        done(tmp_path / "out", source, fail)
+    with opened(tmp_path / "out", source, resume=True) as run:
+        assert run.record.resumed
+
+
+def test_resuming_other_work_is_refused_where_it_would_cost_sums(
+    tmp_path: Path, source: Path
+) -> None:
+    def fail(run: RunFolder) -> None:
+        leave_sums(run)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        done(tmp_path / "out", source, fail)
+    other = {"parameters": {"symmetry": "D2", "padding": 2}}
+    with pytest.raises(InputError, match="a run with other parameters left"):
+        done(tmp_path / "out", source, no_work, resume=True, **other)
+    with opened(tmp_path / "out", source, resume=True) as run:
+        assert run.record.resumed
