@@ -189,6 +189,7 @@ def reconstruct_command(
 
     Example: `hpdp cryoem reconstruct particles.zarr -o map_d2 --symmetry D2`
     """
+    from hpdp_dask.cryoem.fsc import describe_resolution
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.reconstruction import run_reconstruction
 
@@ -208,10 +209,10 @@ def reconstruct_command(
         )
     for warning in record.warnings:
         print(f"Note: {warning}")
-    print(f"Resolution (FSC 0.143): {record.results['resolution']:.2f} Å")
+    print(f"Resolution (FSC 0.143): {describe_resolution(record.results['resolution'])}")
     if truth is not None:
         against = record.results["resolution_against_truth"]
-        print(f"Against the truth (FSC 0.5): {against:.2f} Å")
+        print(f"Against the truth (FSC 0.5): {describe_resolution(against)}")
     print(f"Report: {output / 'report.html'}")
 
 
@@ -251,6 +252,7 @@ def postprocess_command(
 
     Example: `hpdp cryoem postprocess map_d2 -o sharp_d2 --mtf mtf_falcon2_300kV.star`
     """
+    from hpdp_dask.cryoem.fsc import describe_resolution
     from hpdp_dask.workflow.postprocessing import run_postprocessing
 
     record = run_postprocessing(
@@ -268,7 +270,7 @@ def postprocess_command(
     for warning in record.warnings:
         print(f"Note: {warning}")
     found = record.results
-    print(f"Resolution (corrected FSC 0.143): {found['resolution']:.2f} Å")
-    print(f"Without the mask: {found['resolution_unmasked']:.2f} Å")
+    print(f"Resolution (corrected FSC 0.143): {describe_resolution(found['resolution'])}")
+    print(f"Without the mask: {describe_resolution(found['resolution_unmasked'])}")
     print(f"B-factor: {found['b_factor']:.0f} Å²")
     print(f"Report: {output / 'report.html'}")

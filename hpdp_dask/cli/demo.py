@@ -43,6 +43,7 @@ def demo_command(
 
     Example: `hpdp demo --model 8bk7.cif.gz --ctf empiar10028_ctf.npz`
     """
+    from hpdp_dask.cryoem.fsc import describe_resolution
     from hpdp_dask.cryoem.simulate import CtfRange, Settings
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.demonstration import run_demo
@@ -76,7 +77,8 @@ def demo_command(
             progress=progress,
         )
     found = record.results
-    print(f"Resolution of the half-maps (FSC 0.143): {found['resolution']:.2f} Å")
-    print(f"Against the truth (FSC 0.5): {found['resolution_against_truth']:.2f} Å")
+    print(f"Resolution of the half-maps (FSC 0.143): {describe_resolution(found['resolution'])}")
+    against = describe_resolution(found["resolution_against_truth"])
+    print(f"Against the truth (FSC 0.5): {against}")
     print(f"Report: {(output / 'report.html').absolute()}")
     print(f"Done in {time.perf_counter() - began:.0f} s.")

@@ -53,7 +53,8 @@ def import_command(
         bool, typer.Option("--invert-contrast", help="For images with black particles.")
     ] = False,
     drop_bad: Annotated[
-        bool, typer.Option("--drop-bad", help="Leave out images with NaN or infinity; list them.")
+        bool,
+        typer.Option("--drop-bad", help="Leave out images with NaN, infinity or one value only."),
     ] = False,
     metadata_only: Annotated[
         bool, typer.Option("--metadata-only", help="Poses and CTF without the images.")
@@ -95,7 +96,7 @@ def import_command(
     for warning in summary.warnings:
         print(f"Note: {warning}")
     if summary.dropped:
-        print(f"Left out {len(summary.dropped):,} images with NaN or infinity:")
+        print(f"Left out {len(summary.dropped):,} images with NaN, infinity or one value only:")
         print("\n".join(f"    {name}" for name in summary.dropped))
     box = f", {summary.box}x{summary.box}" if summary.box else ", no images"
     print(f"Stack: {summary.path} ({summary.number:,} particles{box})")
@@ -213,7 +214,7 @@ def fsc_command(
 
     Example: `hpdp fsc half1.mrc half2.mrc --mask mask.mrc`
     """
-    from hpdp_dask.cryoem.fsc import compare_maps, write_fsc
+    from hpdp_dask.cryoem.fsc import compare_maps, describe_resolution, write_fsc
 
     compared = compare_maps(a, b, mask, seed=seed)
     if output is not None:
@@ -222,7 +223,7 @@ def fsc_command(
         print(f"resolution_0.5 {compared.resolution_05:.4f}")
         print(f"resolution_0.143 {compared.resolution_0143:.4f}")
         return
-    print(f"Resolution at FSC 0.5:   {compared.resolution_05:.2f} Å")
-    print(f"Resolution at FSC 0.143: {compared.resolution_0143:.2f} Å")
+    print(f"Resolution at FSC 0.5:   {describe_resolution(compared.resolution_05)}")
+    print(f"Resolution at FSC 0.143: {describe_resolution(compared.resolution_0143)}")
     if mask is not None:
         print("Under the mask, with the mask's own correlation taken out.")

@@ -135,7 +135,13 @@ def _write_with_images(
     """Write images and table in a folder of their own, then move both into place."""
     reader = ImageReader(stack.attrs["path"])
     folder = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise InputError(
+            f"{output}: cannot be made in {output.parent} ({error.strerror}); "
+            "choose a place where you may write."
+        ) from error
     try:
         staged = folder / image_path.name
         shape = (reader.number, reader.box, reader.box)

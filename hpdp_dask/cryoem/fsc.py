@@ -9,6 +9,7 @@ import numpy as np
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_map
+from hpdp_dask.formats.writing import write_whole
 from hpdp_dask.numerics.shells import corrected_fsc, fourier_shell_correlation, resolution_at
 
 
@@ -23,7 +24,7 @@ class MapComparison:
     curve : str
         Which of them the resolutions are read off: the corrected one where there is a mask.
     resolution_05, resolution_0143 : float
-        Å, where it falls to 0.5 and to 0.143.
+        Å, where it falls to 0.5 and to 0.143; infinity if it is below from shell 1 on.
     box : int
     pixel_size : float
         Å.
@@ -57,17 +58,24 @@ def compare_maps(a: Path, b: Path, mask: Path | None = None, *, seed: int = 0) -
     Raises
     ------
     InputError
-        If a file is no map, is not a cube, or does not fit the others.
+        If a file is no map, is not a cube, holds NaN, infinity or one value only, or does not
+        fit the others.
     """
     volume_a, pixel_size = read_map(a)
     if not pixel_size > 0:
         raise InputError(f"{a}: the header has no pixel size, expected one in Å; mend it.")
     volume_b = read_fitting_map(b, a, volume_a, pixel_size)
+    for path, volume in ((a, volume_a), (b, volume_b)):
+        _check_values(path, volume)
     if mask is None:
         curves = {"fsc": fourier_shell_correlation(volume_a, volume_b)}
         curve = "fsc"
     else:
         volume_mask = read_fitting_map(mask, a, volume_a, pixel_size)
+        if not np.isfinite(volume_mask).all():
+            raise InputError(
+                f"{mask}: the mask holds NaN or infinity, expected a soft mask of 0..1."
+            )
         if not volume_mask.any():
             raise InputError(f"{mask}: the mask is zero everywhere, expected a soft mask of 0..1.")
         masked = corrected_fsc(volume_a, volume_b, volume_mask, seed=seed)
@@ -87,6 +95,16 @@ def compare_maps(a: Path, b: Path, mask: Path | None = None, *, seed: int = 0) -
         box=box,
         pixel_size=pixel_size,
     )
+
+
+def _check_values(path: Path, volume: np.ndarray) -> None:
+    """Refuse a map that nothing can be correlated with."""
+    if not np.isfinite(volume).all():
+        raise InputError(f"{path}: the map holds NaN or infinity, expected finite numbers.")
+    if volume.min() == volume.max():
+        raise InputError(
+            f"{path}: the map is {volume.flat[0]:g} everywhere, expected one of a specimen."
+        )
 
 
 def read_fitting_map(path: Path, other: Path, volume: np.ndarray, pixel_size: float) -> np.ndarray:
@@ -126,6 +144,18 @@ def read_fitting_map(path: Path, other: Path, volume: np.ndarray, pixel_size: fl
     return found
 
 
+def describe_resolution(resolution: float | str) -> str:
+    """Write a resolution for people: `4.21 Å`, or `none` where the first shell has no correlation.
+
+    Parameters
+    ----------
+    resolution : float or str
+        Å; infinite for none, which `run.json` holds as text.
+    """
+    value = float(resolution)
+    return f"{value:.2f} Å" if np.isfinite(value) else "none"
+
+
 def describe_box(volume: np.ndarray) -> str:
     """Write the sides of a map for messages: `64 x 64 x 64`."""
     return " x ".join(str(side) for side in volume.shape)
@@ -141,6 +171,11 @@ def write_fsc(path: Path, curves: dict[str, np.ndarray], pixel_size: float) -> N
         The name of each column and its values.
     pixel_size : float
         Å.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or cannot be written to, or the disk is full.
     """
     number = len(next(iter(curves.values())))
     side = 2 * (number - 1) * pixel_size
@@ -149,4 +184,6 @@ def write_fsc(path: Path, curves: dict[str, np.ndarray], pixel_size: float) -> N
         values = [f"{curve[shell]:.6f}" for curve in curves.values()]
         resolution = f"{side / shell:.4f}" if shell else "inf"
         lines.append(",".join([str(shell), f"{shell / side:.6f}", resolution, *values]))
-    path.write_text("\n".join(lines) + "\n")
+    content = ("\n".join(lines) + "\n").encode()
+    with write_whole(path, len(content)) as file:
+        file.write(content)

@@ -26,7 +26,13 @@ from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_info
 from hpdp_dask.formats.particles import ParticleTable
 from hpdp_dask.stacks.layout import PRECISIONS
-from hpdp_dask.stacks.store import check_output, new_stack, staging, to_dataset
+from hpdp_dask.stacks.store import (
+    check_output,
+    clear_folder,
+    new_stack,
+    staging,
+    to_dataset,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -53,7 +59,7 @@ class ImportSummary:
     half_sets_drawn : bool
         The files have no half-sets, so they were drawn at random.
     dropped : list of str
-        Images left out because they hold NaN or infinity, as `number@stack`.
+        Images left out because they hold NaN, infinity or one value only, as `number@stack`.
     warnings : list of str
         What a person should look at.
     seconds : float
@@ -113,7 +119,7 @@ def import_particles(
         Multiply the images by -1, for files of dark particles that do not say so (`blob/sign`
         of cryoSPARC does, and is always applied).
     drop_bad : bool, optional
-        Leave images with NaN or infinity out, and list them.
+        Leave images that hold NaN, infinity or one value only out, and list them.
     metadata_only : bool, optional
         Import poses, CTF and the rest without images.
     seed : int, optional
@@ -179,16 +185,16 @@ def import_particles(
                     dropped = _name_images(table, bad)
                     table = _leave_out(table, bad)
                     signs = _signs(table, invert_contrast)
-                    shutil.rmtree(stack)
+                    clear_folder(stack)
                     lay_out(table, signs, dropped)
             if box is not None:
                 bad = run_shards(import_shard, stack, signs, client=client, progress=progress)
                 if bad.size:
                     names = _name_images(table, bad)
                     raise InputError(
-                        f"{table.path}: {len(names)} of {len(table)} images hold NaN or infinity: "
-                        f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}; leave them "
-                        "out with --drop-bad."
+                        f"{table.path}: {len(names)} of {len(table)} images hold NaN, infinity or "
+                        f"one value only: {', '.join(names[:3])}"
+                        f"{', ...' if len(names) > 3 else ''}; leave them out with --drop-bad."
                     )
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -214,7 +220,8 @@ def _fill_optics(table: ParticleTable, given: dict[str, float | None]) -> list[s
         if value is None:
             continue
         option = f"--{name.replace('_', '-')}"
-        if not (np.isfinite(value) and value >= 0 and (value > 0 or name != "pixel_size")):
+        positive = name in ("pixel_size", "voltage")
+        if not (np.isfinite(value) and (value > 0 if positive else value >= 0)):
             raise InputError(f"{option} is {value:g}, expected a positive number.")
         known = table.optics[name]
         if np.isfinite(known).any() and not np.allclose(known[np.isfinite(known)], value):
@@ -280,5 +287,5 @@ def _leave_out(table: ParticleTable, rows: np.ndarray) -> ParticleTable:
     keep = np.ones(len(table), bool)
     keep[rows] = False
     if not keep.any():
-        raise InputError(f"{table.path}: all of its images hold NaN or infinity.")
+        raise InputError(f"{table.path}: all of its images hold NaN, infinity or one value only.")
     return select(table, keep)

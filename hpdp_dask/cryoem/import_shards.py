@@ -31,7 +31,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_shard(stack: Path, shard: int, signs: np.ndarray) -> np.ndarray:
-    """Find the images of a shard that are not finite: their rows, without writing anything."""
+    """Find the rows of images that are not finite or are of one value, without writing any."""
     bad: list[np.ndarray] = []
     for _ in _blocks(stack, read_layout(stack), shard, signs, bad):
         pass
@@ -39,7 +39,7 @@ def check_shard(stack: Path, shard: int, signs: np.ndarray) -> np.ndarray:
 
 
 def import_shard(stack: Path, shard: int, signs: np.ndarray) -> np.ndarray:
-    """Write a shard; give the rows of images that are not finite.
+    """Write a shard; give the rows of images that are not finite or are of one value.
 
     Parameters
     ----------
@@ -110,7 +110,9 @@ def _blocks(
         block = slice(first, first + step)
         images = read_rows(files, file[block], index[block])
         images *= signs[block, None, None]
-        bad.append(start + first + np.flatnonzero(~np.isfinite(images).all(axis=(1, 2))))
+        low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))  # NaN if a pixel is
+        good = np.isfinite(low) & np.isfinite(high) & (high > low)
+        bad.append(start + first + np.flatnonzero(~good))
         yield images
 
 

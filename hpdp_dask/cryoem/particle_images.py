@@ -31,7 +31,8 @@ def check_images(table: ParticleTable) -> tuple[int, list[str]]:
     box : int
         Pixels along a side, the same for all.
     warnings : list of str
-        Stacks whose header gives another pixel size than the table; the table counts.
+        Stacks whose header gives another pixel size than the table, which counts, and a table
+        that was made for images of another box.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def check_images(table: ParticleTable) -> tuple[int, list[str]]:
             "particles were taken from?"
         )
     sizes = table.optics["pixel_size"][table.particles["optics_group"][first_rows]]
-    return box, _compare_pixel_sizes(headers, sizes)
+    return box, [*_compare_pixel_sizes(headers, sizes), *_compare_boxes(table, box)]
 
 
 def _common_box(headers: Sequence[MrcInfo]) -> int:
@@ -111,6 +112,28 @@ def _compare_pixel_sizes(headers: Sequence[MrcInfo], sizes: np.ndarray) -> list[
     return [
         f"the header of {different[0]}{others} gives another pixel size than the table, which "
         f"counts: {sizes[0]:.4g} Å"
+    ]
+
+
+def _compare_boxes(table: ParticleTable, box: int) -> list[str]:
+    """Tell in one sentence if the table is of images of another box, and so of other pixels."""
+    source = table.source
+    used = np.unique(table.particles["optics_group"])
+    told = [
+        columns[name][rows]
+        for columns, name, rows in (
+            (source.optics, "rlnImageSize", used),
+            (source.particles, "rlnImageSize", ...),
+            (source.particles, "blob/shape", ...),
+        )
+        if name in columns and columns[name].dtype.kind in "iuf"
+    ]
+    others = [size for sizes in told for size in np.unique(sizes) if size != box]
+    if not others:
+        return []
+    return [
+        f"{table.path}: the table says {others[0]:g} pixels, the stack has {box}: is the pixel "
+        "size that of these images?"
     ]
 
 

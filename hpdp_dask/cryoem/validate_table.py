@@ -8,12 +8,13 @@ import numpy as np
 
 from hpdp_dask.formats.particles import ParticleTable
 from hpdp_dask.numerics.ctf import electron_wavelength
+from hpdp_dask.stacks.schema import VOLTAGES, is_possible
 
 #: Å. Detectors of single-particle microscopes, binned or not, are within.
 PIXEL_SIZES = (0.2, 15.0)
 #: Plausible range, what is outside of it perhaps, and the unit.
 OPTICS = {
-    "voltage": (60.0, 400.0, "kV"),
+    "voltage": (*VOLTAGES, "kV"),
     "spherical_aberration": (0.0, 6.0, "mm"),
     "amplitude_contrast": (0.0, 0.4, "a fraction"),
 }
@@ -46,7 +47,7 @@ class Finding:
 
 
 def check_table(table: ParticleTable, box: int | None) -> list[Finding]:
-    """Check optics, defocus, poses and half-sets.
+    """Check optics, of the groups that particles are in, defocus, poses and half-sets.
 
     Parameters
     ----------
@@ -58,9 +59,10 @@ def check_table(table: ParticleTable, box: int | None) -> list[Finding]:
     -------
     list of Finding
     """
+    used = np.unique(table.particles["optics_group"])
     findings = [
-        _check_pixel_size(table.optics["pixel_size"]),
-        *(_check_optics(name, table.optics[name]) for name in OPTICS),
+        _check_pixel_size(table.optics["pixel_size"][used]),
+        *(_check_optics(name, table.optics[name][used]) for name in OPTICS),
         *_check_defocus(table),
         _check_poses(table, box),
         _check_half_sets(table),
@@ -75,6 +77,10 @@ def _check_pixel_size(sizes: np.ndarray) -> Finding:
     if not np.isfinite(sizes).all():
         return Finding("error", topic, "not known", "give --pixel-size when importing")
     low, high = float(sizes.min()), float(sizes.max())
+    if not is_possible("pixel_size", low):
+        return Finding(
+            "error", topic, f"{low:g} Å, expected a positive number", "mend the file or its header"
+        )
     if low < PIXEL_SIZES[0] or high > PIXEL_SIZES[1]:
         return Finding(
             "warning",
@@ -104,8 +110,12 @@ def _check_optics(name: str, values: np.ndarray) -> Finding:
         )
     found = ", ".join(f"{value:g}" for value in np.unique(values))
     if values.min() < low or values.max() > high:
+        possible = all(is_possible(name, float(value)) for value in values)
         return Finding(
-            "warning", topic, f"{found}, expected {low:g} to {high:g}", f"is it in {unit}?"
+            "warning" if possible else "error",
+            topic,
+            f"{found}, expected {low:g} to {high:g}",
+            f"is it {unit}?" if name == "amplitude_contrast" else f"is it in {unit}?",
         )
     return Finding("ok", topic, found)
 
@@ -195,10 +205,11 @@ def _check_box(table: ParticleTable, box: int) -> Finding:
     """
     topic = "box"
     group = table.particles["optics_group"]
-    pixel_size = float(table.optics["pixel_size"].max())
+    pixel_size = float(table.optics["pixel_size"][np.unique(group)].max())
     found = f"{box} pixels, {box * pixel_size:.0f} Å"
     kilovolts = table.optics["voltage"]
-    if "defocus_u" not in table.particles or not np.isfinite(kilovolts).all():
+    known = all(is_possible("voltage", float(value)) for value in kilovolts[np.unique(group)])
+    if "defocus_u" not in table.particles or not known:
         return Finding("ok", topic, found)
     defocus = np.maximum(table.particles["defocus_u"], table.particles["defocus_v"])
     worst = int(np.argmax(defocus))

@@ -29,6 +29,9 @@ _VERSION = "# version 30001"
 
 _ROWS_AT_A_TIME = 50_000
 
+#: What every file of gzip begins with.
+_GZIP = b"\x1f\x8b"
+
 _FIELD = re.compile(r'"[^"]*"|\S+')
 
 
@@ -85,7 +88,7 @@ def read_blocks(path: Path) -> dict[str, Columns]:
     blocks = {}
     for block in _find_blocks(path):
         if block.in_loop:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 for _ in range(block.first_line - 1):
                     next(file)
                 blocks[block.name] = _parse(file, block)
@@ -145,13 +148,21 @@ def _find_blocks(path: Path) -> list[_Block]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Give number and text of the lines that are not empty."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 text = line.strip()
                 if text:
                     yield number, text
     except UnicodeDecodeError as error:
+        if path.read_bytes()[:2] == _GZIP:
+            raise InputError(
+                f"{path}: is compressed with gzip, expected a STAR file; unpack it with gunzip."
+            ) from error
         raise InputError(f"{path}: not a text file, expected a STAR file.") from error
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{path}: is a folder, expected a STAR file; name the file in it."
+        ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from error
 

@@ -187,13 +187,16 @@ def resolution_at(fsc: ArrayLike, threshold: float, pixel_size: float, box: int)
     Returns
     -------
     float
-        Å; that of the last shell if the correlation never falls below the threshold.
+        Å; that of the last shell if the correlation never falls below the threshold, infinity
+        if shell 1 is below it already: the box then has no resolution to read.
     """
     curve = np.array(fsc, dtype=np.float64)
     curve[0] = 1.0
     below = np.flatnonzero(curve < threshold)
     if below.size == 0:
         crossing = float(len(curve) - 1)
+    elif below[0] == 1:
+        return float("inf")
     else:
         first = int(below[0])
         before, after = curve[first - 1], curve[first]

@@ -83,6 +83,17 @@ CTF_VARIABLES = (
 POSE_VARIABLES = ("euler_angles", "shift")
 
 
+#: kV. Electron microscopes that make particle images are within.
+VOLTAGES = (60.0, 400.0)
+
+#: What the optics must be, for messages.
+_EXPECTED = {
+    "voltage": f"{VOLTAGES[0]:g} to {VOLTAGES[1]:g} kV",
+    "amplitude_contrast": "a fraction, from -1 to 1",
+    "pixel_size": "a positive number of Å",
+}
+
+
 def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
     """Check that a dataset is a particle stack and has what a stage needs.
 
@@ -91,7 +102,8 @@ def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
     stack : xarray.Dataset
         As `open_stack` gives it.
     needed : tuple of str, optional
-        Variables that must be there, without NaN.
+        Variables that must be there, without NaN; those of optics must be possible. Of these only
+        the groups count that particles are in.
 
     Raises
     ------
@@ -119,11 +131,40 @@ def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
                 f"{name}: no {variable} ({PARTICLE_VARIABLES[variable].meaning}), which this "
                 "stage needs; import a file that has it."
             )
-        values = stack[variable]
-        if variable != "images" and values.dtype.kind == "f":
-            absent = int(np.isnan(values.values).sum())
-            if absent:
+        if variable == "images" or stack[variable].dtype.kind != "f":
+            continue
+        values = stack[variable].values
+        if stack[variable].dims == ("optics",) and "optics_group" in stack:
+            values = values[np.unique(stack["optics_group"].values)]
+        absent = int(np.isnan(values).sum())
+        if absent:
+            raise InputError(
+                f"{name}: {variable} is not known for {absent} of {values.size} entries; "
+                f"give it to hpdp import (hpdp import --help names the option)."
+            )
+        for value in values if variable in _EXPECTED else ():
+            if not is_possible(variable, float(value)):
+                hint = "; is it in V?" if variable == "voltage" and value > 1000 else ""
                 raise InputError(
-                    f"{name}: {variable} is not known for {absent} of {values.size} entries; "
-                    f"give it to hpdp import (hpdp import --help names the option)."
+                    f"{name}: {variable} is {value:g}, expected {_EXPECTED[variable]}{hint}; "
+                    "mend the file that was imported, and import it again."
                 )
+
+
+def is_possible(variable: str, value: float) -> bool:
+    """Tell whether optics can be so at all: no unit is guessed where they cannot.
+
+    Parameters
+    ----------
+    variable : str
+        A variable of optics.
+    value : float
+        In its unit; not NaN.
+    """
+    if variable == "voltage":
+        return VOLTAGES[0] <= value <= VOLTAGES[1]
+    if variable == "amplitude_contrast":
+        return -1.0 <= value <= 1.0
+    if variable == "pixel_size":
+        return 0.0 < value < float("inf")
+    return True

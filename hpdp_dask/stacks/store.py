@@ -7,13 +7,14 @@ so that it can be written again. The metadata are consolidated, which xarray exp
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from hpdp_dask.stacks.tables import read_source, write_column, write_source
 
 __all__ = [
     "check_output",
+    "clear_folder",
     "new_stack",
     "open_stack",
     "staging",
@@ -212,35 +214,76 @@ def staging(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path
-        `.{name}.partial-{process}` beside the target, not there yet. On an error it is removed.
+        `.{name}.partial` beside the target, empty and held by a lock, so that no two runs write
+        it. On an error it is removed; what a killed run left in it is cleared.
 
     Raises
     ------
     InputError
-        The path exists and may not be overwritten.
+        The path exists and may not be overwritten, another run is writing it, or the folder
+        cannot be made.
     """
     path = Path(path).absolute()
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists; give another name, or --overwrite to replace it.")
-    if path.exists() and not (path / "zarr.json").is_file():
-        raise InputError(
-            f"{path} is not a Zarr stack, so it is not overwritten; give another name."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        yield partial
-        if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
-    except BaseException:
-        _remove(partial)
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
+    check_output(path, overwrite)
+    partial = path.with_name(f".{path.name}.partial")
+    old = path.with_name(f".{path.name}.replaced")
+    with _claimed(partial, path):
+        try:
+            clear_folder(partial)
+            yield partial
+            # a stack may have come while this one was written
+            check_output(path, overwrite)
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(path, old)
+            os.replace(partial, path)
+        except BaseException:
+            _remove(partial)
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove what is in a folder but not the folder itself, which a lock may be held on."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextmanager
+def _claimed(partial: Path, path: Path) -> Iterator[None]:
+    """Make the hidden folder and hold a lock on it, so that two runs do not share it."""
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+        handle = os.open(partial, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be made in {path.parent} ({error.strerror}); "
+            "choose a place where you may write."
+        ) from error
+    try:
+        with suppress(OSError):  # some network file systems know no locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _written_by_another(path) from None
+        # the other run may have ended, and taken the folder away, just before the lock was had
+        if not partial.exists() or not os.path.samestat(os.fstat(handle), partial.stat()):
+            raise _written_by_another(path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _written_by_another(path: Path) -> InputError:
+    return InputError(
+        f"{path}: another run is writing this stack; wait for it, or choose another name."
+    )
 
 
 def _remove(folder: Path) -> None:

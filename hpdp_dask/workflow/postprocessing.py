@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpdp_dask.cryoem.fsc import describe_resolution
 from hpdp_dask.cryoem.postprocess import Postprocessed, postprocess
 from hpdp_dask.cryoem.postprocess_inputs import half_map_files
 from hpdp_dask.formats.mrc import read_map
@@ -103,8 +104,8 @@ def _write_report(run: RunFolder, result: Postprocessed, source: Path) -> RunRec
         }
     )
     headline = {
-        "Resolution (corrected FSC 0.143)": f"{result.resolution:.2f} Å",
-        "Without the mask": f"{result.resolution_unmasked:.2f} Å",
+        "Resolution (corrected FSC 0.143)": describe_resolution(result.resolution),
+        "Without the mask": describe_resolution(result.resolution_unmasked),
         "B-factor": f"{result.b_factor:.0f} Å²",
         "Low-pass": f"{result.low_pass:.2f} Å",
         "Mask": f"{100 * result.mask_share:.1f} % of the box",

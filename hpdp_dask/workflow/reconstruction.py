@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from hpdp_dask.cryoem.fsc import MapComparison, compare_maps
+from hpdp_dask.cryoem.fsc import MapComparison, compare_maps, describe_resolution
 from hpdp_dask.cryoem.import_particles import import_particles
 from hpdp_dask.cryoem.reconstruct import Reconstruction, reconstruct
 from hpdp_dask.errors import InputError
@@ -232,10 +232,10 @@ def write_reconstruction_report(
         "box": result.box,
         "pixel_size": result.pixel_size,
     }
-    headline = {"Resolution (FSC 0.143)": f"{result.resolution:.2f} Å"}
+    headline = {"Resolution (FSC 0.143)": describe_resolution(result.resolution)}
     if compared is not None:
         results["resolution_against_truth"] = compared.resolution_05
-        headline["Against the truth (FSC 0.5)"] = f"{compared.resolution_05:.2f} Å"
+        headline["Against the truth (FSC 0.5)"] = describe_resolution(compared.resolution_05)
     headline |= {
         "Particles": f"{sum(result.particles):,}",
         "Box": f"{result.box} pixels",

@@ -1,4 +1,6 @@
+import errno
 import warnings
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -194,6 +196,18 @@ def test_bad_exports_leave_nothing(tmp_path):
     assert (out / "p.mrcs").read_bytes() == b"mine"
     with pytest.raises(InputError, match="no such stack"):
         export_particles(tmp_path / "none.zarr", out / "q.star")
+
+
+def test_an_export_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    source, _ = make_project(tmp_path)
+    import_particles([source], tmp_path / "p.zarr")
+
+    def forbidden(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with pytest.raises(InputError, match=r"a\.star: cannot be made in .*\(Permission denied\)"):
+        export_particles(tmp_path / "p.zarr", tmp_path / "a.star")
 
 
 def test_a_stack_without_images_is_exported_without(tmp_path):

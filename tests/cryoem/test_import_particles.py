@@ -272,8 +272,8 @@ def test_images_that_are_not_finite_are_refused(tmp_path, output, client):
     star, _ = make_project(tmp_path)
     spoil(tmp_path / "stack.mrcs", (1, np.nan), (7, np.inf), (8, -np.inf), (9, np.nan))
     refused(
-        r"particles\.star: 4 of 10 images hold NaN or infinity: 000002@.*stack\.mrcs, 000008@.*, "
-        r"000009@.*, \.\.\.; leave them out with --drop-bad",
+        r"particles\.star: 4 of 10 images hold NaN, infinity or one value only: "
+        r"000002@.*stack\.mrcs, 000008@.*, 000009@.*, \.\.\.; leave them out with --drop-bad",
         [star],
         output,
         client=client,
@@ -303,6 +303,50 @@ def test_images_that_are_not_finite_are_left_out(tmp_path, output, client):
     refused("all of its images hold NaN", [star], output, drop_bad=True)
 
 
+def test_images_of_one_value_are_bad(tmp_path, output, client):
+    star, images = make_project(tmp_path)
+    images[4] = 2.5
+    write_mrcs(tmp_path / "stack.mrcs", images)
+    refused(
+        r"1 of 10 images hold NaN, infinity or one value only: 000005@",
+        [star],
+        output,
+        client=client,
+    )
+    summary = import_particles([star], output, client=client, drop_bad=True)
+    assert summary.dropped == [f"000005@{tmp_path / 'stack.mrcs'}"]
+    np.testing.assert_array_equal(read(output), np.delete(images, 4, axis=0))
+
+
+def test_a_table_of_another_box_is_told(tmp_path, output):
+    star, _ = make_project(tmp_path)
+    names = [f"{i + 1}@stack.mrcs" for i in range(4)]
+    write_star(star, names, optics="1 og1 300 2.7 0.1 1.3 64\n2 og2 300 2.7 0.1 1.3 16")
+    (warning,) = import_particles([star], output).warnings
+    assert warning.endswith(
+        "particles.star: the table says 64 pixels, the stack has 16: is the pixel size that of "
+        "these images?"
+    )
+    # a group without particles tells nothing
+    write_star(
+        star, names, optics="1 og1 300 2.7 0.1 1.3 64\n2 og2 300 2.7 0.1 1.3 16", groups=[2] * 4
+    )
+    assert import_particles([star], output, overwrite=True).warnings == []
+
+
+def test_a_shape_of_cryosparc_that_is_another_is_told(test_data, tmp_path, output):
+    file = test_data / "cryoem/real/empiar_10076_7.cs"
+    rows = np.load(file)
+    box = int(rows["blob/shape"][0, 0])
+    rows["blob/shape"] = 2 * box
+    shutil.copytree(file.parent, tmp_path / "real")
+    with open(tmp_path / "real" / file.name, "wb") as changed:
+        np.save(changed, rows)
+    assert import_particles([file], output).warnings == []
+    summary = import_particles([tmp_path / "real" / file.name], output, overwrite=True)
+    assert any(f"says {2 * box} pixels, the stack has {box}" in text for text in summary.warnings)
+
+
 def test_values_too_large_for_float16(tmp_path, output, client):
     star, _ = make_project(tmp_path)
     spoil(tmp_path / "stack.mrcs", (3, 1e5))
@@ -313,7 +357,9 @@ def test_wrong_options(tmp_path, output):
     star, _ = make_project(tmp_path)
     refused("precision 'float8' is not known", [star], output, precision="float8")
     refused("--pixel-size is -1, expected a positive number", [star], output, pixel_size=-1)
+    refused("--pixel-size is 0, expected a positive number", [star], output, pixel_size=0)
     refused("--voltage is nan", [star], output, voltage=np.nan)
+    refused("--voltage is 0, expected a positive number", [star], output, voltage=0)
 
 
 def test_an_output_that_exists_stays(tmp_path, output):

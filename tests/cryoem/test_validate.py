@@ -5,8 +5,10 @@ from star_project import make_project, noise, spoil, write_mrcs, write_star
 from hpdp_dask.cryoem.describe import describe
 from hpdp_dask.cryoem.import_particles import import_particles
 from hpdp_dask.cryoem.validate import validate
+from hpdp_dask.cryoem.validate_table import check_table
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import write_map
+from hpdp_dask.formats.star import read_particles
 
 BOX = 64
 
@@ -23,6 +25,7 @@ def project(folder, images, columns=None, **options):
     names = [f"{i + 1}@stack.mrcs" for i in range(len(images))]
     half_sets = [1 + i % 2 for i in range(len(images))]
     angles = [float(i) for i in range(len(images))]
+    options = {"optics": f"1 opticsGroup1 300 2.7 0.1 1.3 {images.shape[-1]}", **options}
     given = {"rlnRandomSubset": half_sets, "rlnAngleRot": angles, **(columns or {})}
     return write_star(folder / "p.star", names, given, **options)
 
@@ -104,10 +107,13 @@ def test_values_that_are_not_finite_or_constant_are_seen(tmp_path):
         ("half-sets", {"rlnRandomSubset": 1}, None, "warning", "40 and 0"),
         ("half-sets", {"rlnRandomSubset": None}, None, "ok", "none"),
         ("pixel size", {}, "1 a 300 2.7 0.1 0.13 64", "warning", "0.13"),
-        ("pixel size", {}, "1 a 300 2.7 0.1 1.3 64\n2 b 300 2.7 0.1 2.6 64", "warning", "1.3 to"),
-        ("voltage", {}, "1 a 300000 2.7 0.1 1.3 64", "warning", "300000, expected 60 to 400"),
+        ("voltage", {}, "1 a 300000 2.7 0.1 1.3 64", "error", "300000, expected 60 to 400"),
         ("spherical aberration", {}, "1 a 300 27000000 0.1 1.3 64", "warning", "expected 0 to 6"),
-        ("amplitude contrast", {}, "1 a 300 2.7 10 1.3 64", "warning", "expected 0 to 0.4"),
+        ("amplitude contrast", {}, "1 a 300 2.7 10 1.3 64", "error", "expected 0 to 0.4"),
+        ("amplitude contrast", {}, "1 a 300 2.7 0.6 1.3 64", "warning", "expected 0 to 0.4"),
+        ("voltage", {}, "1 a -300 2.7 0.1 1.3 64", "error", "-300, expected 60 to 400"),
+        ("voltage", {}, "1 a 0 2.7 0.1 1.3 64", "error", "0, expected 60 to 400"),
+        ("voltage", {}, "1 a 300 2.7 0.1 1.3 64\n2 b 0 2.7 0.1 1.3 64", "ok", "300"),
         ("box", {"rlnDefocusU": 30000.0, "rlnDefocusV": 30000.0}, None, "warning", "too small"),
     ],
 )
@@ -117,6 +123,22 @@ def test_tables_are_checked(tmp_path, topic, columns, optics, level, message):
     found = [finding for finding in validate(star) if finding.topic == topic]
     assert found[0].level == level
     assert message in found[0].message
+
+
+@pytest.mark.parametrize("size", [0.0, -1.3])
+def test_impossible_pixel_sizes_are_errors(tmp_path, size):
+    table = read_particles(project(tmp_path, blobs()))
+    table.optics["pixel_size"] = np.array([size])
+    finding = check_table(table, BOX)[0]
+    assert (finding.level, finding.topic) == ("error", "pixel size")
+    assert finding.message == f"{size:g} Å, expected a positive number"
+
+
+def test_pixel_sizes_that_differ_are_seen(tmp_path):
+    optics = "1 a 300 2.7 0.1 1.3 64\n2 b 300 2.7 0.1 2.6 64"
+    star = project(tmp_path, blobs(), optics=optics, groups=[1 + i % 2 for i in range(40)])
+    level, message = look(star, "pixel size")
+    assert (level, message) == ("warning", "1.3 to 2.6 Å in different optics groups")
 
 
 def test_box_that_cannot_hold_the_defocus(tmp_path):

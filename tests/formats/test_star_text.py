@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 import starfile
@@ -117,6 +119,7 @@ HEAD = "data_particles\n\nloop_\n_a #1\n_b #2\n"
         ("hello\n", "line 1 is outside any table"),
         ("", "holds no table"),
         (b"\xff\xfe\x00", "not a text file"),
+        (gzip.compress(HEAD.encode()), "compressed with gzip.*gunzip"),
     ],
 )
 def test_malformed_files_name_the_line(tmp_path, content, message):
@@ -129,6 +132,18 @@ def test_malformed_files_name_the_line(tmp_path, content, message):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"no\.star: cannot be read: No such file"):
         read_blocks(tmp_path / "no.star")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(InputError, match="is a folder, expected a STAR file"):
+        read_blocks(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "bom.star"
+    path.write_bytes(b"\xef\xbb\xbf" + b"data_particles\nloop_\n_a\n_b\n1 2\n3 4\n")
+    (block,) = read_blocks(path).values()
+    assert block["b"].tolist() == [2, 4]
 
 
 def test_one_table_of_several(test_data, tmp_path):

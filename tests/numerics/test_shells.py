@@ -115,7 +115,10 @@ def test_resolution_lies_on_the_line_between_shells() -> None:
 
 def test_resolution_at_the_ends() -> None:
     assert resolution_at(np.ones(6), 0.143, 2.0, 10) == pytest.approx(4.0)  # Nyquist
-    assert resolution_at(np.zeros(6), 0.5, 2.0, 10) == pytest.approx(40.0)
+    # Below from shell 1 on, there is none to read; at the threshold there is.
+    assert resolution_at(np.zeros(6), 0.5, 2.0, 10) == np.inf
+    assert resolution_at([1.0, 0.49, 0.9], 0.5, 1.0, 4) == np.inf
+    assert resolution_at([1.0, 0.5, 0.0], 0.5, 1.0, 4) == pytest.approx(4.0)
     # Shell 0 is the mean of the map; its sign tells nothing.
     assert resolution_at([-1.0, 1.0, 0.0], 0.5, 1.0, 4) == pytest.approx(4.0 / 1.5)
 

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +275,60 @@ def test_staging_does_not_overwrite_what_is_no_stack(tmp_path):
     ):
         pass
     assert (tmp_path / "home/thesis.tex").exists()
+
+
+def test_two_runs_do_not_write_one_stack(tmp_path):
+    path = tmp_path / "p.zarr"
+    with staging(path) as partial:
+        make(partial)
+        with pytest.raises(InputError, match=r"p\.zarr: another run is writing"), staging(path):
+            pass
+    assert ImageReader(path).number == 20
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stack_that_came_meanwhile_stays(tmp_path):
+    path = tmp_path / "p.zarr"
+
+    def write_late():
+        with staging(path) as partial:
+            make(partial, number=5)
+            make(path)
+
+    with pytest.raises(InputError, match=r"p\.zarr exists; .*--overwrite"):
+        write_late()
+    assert ImageReader(path).number == 20
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path):
+    left = tmp_path / ".p.zarr.partial"
+    (left / "images/c").mkdir(parents=True)
+    (left / "zarr.json").write_text("{")
+    with staging(tmp_path / "p.zarr") as partial:
+        assert partial == left
+        assert list(partial.iterdir()) == []
+        make(partial)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.zarr"]
+
+
+def test_file_systems_without_locks_will_do(tmp_path, monkeypatch):
+    def no_locks(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with staging(tmp_path / "p.zarr") as partial:
+        make(partial)
+    assert ImageReader(tmp_path / "p.zarr").number == 20
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    def forbidden(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with (
+        pytest.raises(InputError, match=r"p\.zarr: cannot be made in .*\(Permission denied\)"),
+        staging(tmp_path / "p.zarr"),
+    ):
+        pass
