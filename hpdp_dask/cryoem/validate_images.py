@@ -44,10 +44,10 @@ def check_sample(images: np.ndarray) -> list[Finding]:
     if constant.any():
         findings.append(
             Finding(
-                "warning",
+                "error",
                 "values",
-                f"{int(constant.sum())} of {total} images are constant",
-                "leave them out: nothing is in them",
+                f"{int(constant.sum())} of {total} images hold one value only",
+                "leave them out with hpdp import --drop-bad",
             )
         )
     images = images[finite & ~constant]

@@ -84,7 +84,7 @@ def test_values_that_are_not_finite_or_constant_are_seen(tmp_path):
     star = project(tmp_path, images)
     spoil(tmp_path / "stack.mrcs", (3, np.nan))
     found = [finding for finding in validate(star) if finding.topic == "values"]
-    assert [(f.level, f.message.split()[0]) for f in found] == [("error", "1"), ("warning", "1")]
+    assert [(f.level, f.message.split()[0]) for f in found] == [("error", "1"), ("error", "1")]
 
 
 @pytest.mark.parametrize(
