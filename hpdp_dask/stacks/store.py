@@ -7,14 +7,13 @@ so that it can be written again. The metadata are consolidated, which xarray exp
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ import zarr
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.particles import SourceTables
+from hpdp_dask.stacks.claim import claimed
 from hpdp_dask.stacks.conversion import attributes_of, to_dataset, to_table
 from hpdp_dask.stacks.layout import plan, read_layout
 from hpdp_dask.stacks.schema import PARTICLE_KIND, check_particles
@@ -227,7 +227,7 @@ def staging(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     check_output(path, overwrite)
     partial = path.with_name(f".{path.name}.partial")
     old = path.with_name(f".{path.name}.replaced")
-    with _claimed(partial, path):
+    with claimed(partial, path):
         try:
             clear_folder(partial)
             yield partial
@@ -252,38 +252,6 @@ def clear_folder(folder: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-@contextmanager
-def _claimed(partial: Path, path: Path) -> Iterator[None]:
-    """Make the hidden folder and hold a lock on it, so that two runs do not share it."""
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir(exist_ok=True)
-        handle = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be made in {path.parent} ({error.strerror}); "
-            "choose a place where you may write."
-        ) from error
-    try:
-        with suppress(OSError):  # some network file systems know no locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _written_by_another(path) from None
-        # the other run may have ended, and taken the folder away, just before the lock was had
-        if not partial.exists() or not os.path.samestat(os.fstat(handle), partial.stat()):
-            raise _written_by_another(path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _written_by_another(path: Path) -> InputError:
-    return InputError(
-        f"{path}: another run is writing this stack; wait for it, or choose another name."
-    )
 
 
 def _remove(folder: Path) -> None:

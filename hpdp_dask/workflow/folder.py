@@ -9,18 +9,18 @@ from: what a stage put into `RunFolder.scratch`, its durable leaves and checkpoi
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.claim import claimed
 from hpdp_dask.workflow.record import (
     RUN_FILE,
     RunRecord,
@@ -169,7 +169,7 @@ def output_folder(
             )
     record = start_record(command, parameters, inputs, seed)
     partial = target.with_name(f".{target.name}.partial")
-    with _claimed(partial, target):
+    with claimed(partial, target):
         try:
             record.resumed = resume and _went_before(partial, record)
             _clear(partial, keep_scratch=record.resumed)
@@ -222,31 +222,6 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target}: holds no {RUN_FILE}, so hpdp did not make it and will not replace it; "
             "choose another name, or remove it yourself."
         )
-
-
-@contextmanager
-def _claimed(partial: Path, target: Path) -> Iterator[None]:
-    """Make the hidden folder and hold a lock on it, so that two runs do not share it."""
-    try:
-        partial.mkdir(exist_ok=True)
-        handle = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(
-            f"{target}: cannot be made in {target.parent} ({error.strerror}); "
-            "choose a place where you may write."
-        ) from error
-    try:
-        with suppress(OSError):  # some network file systems know no locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{target}: another run is writing this folder; wait for it, or choose "
-                    "another name."
-                ) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _went_before(partial: Path, record: RunRecord) -> bool:
