@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psutil
 from dask.utils import format_bytes
 
 from hpdp_dask.dataflow.futures import memory_limits
@@ -23,6 +25,9 @@ HELD_OF_DURABLE = 3
 
 #: What a worker takes before it has any images.
 IDLE_BYTES = 250 * 2**20
+#: The share of a worker's memory that may be filled; from 0.6 on Dask puts results on disk.
+_FILLED = 0.55
+
 #: The working memory of a fold, in blocks of images.
 BLOCKS_AT_WORK = 4
 
@@ -111,3 +116,56 @@ def check_memory(
             f"the images), and the workers have {format_bytes(shortage.limit)}; use fewer workers "
             "with more memory each, a coarser resolution, or images of a smaller box."
         )
+
+
+def room_for_images(
+    client: Client | None, path: Path, expectation: Any, leaves: int
+) -> tuple[int, str]:
+    """Find what a pass over images needs, and how much is left to keep prepared images in.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+    path : Path
+        The stack, for messages.
+    expectation : iterate.Expectation
+    leaves : int
+
+    Returns
+    -------
+    room : int
+        Bytes for images in each worker process, so that it stays below Dask's threshold for
+        putting results on disk.
+    forecast : str
+        The need in words.
+
+    Raises
+    ------
+    InputError
+        The workers have too little memory: what is needed, what there is and what to do.
+    """
+    if client is None:
+        workers, lanes = [(1, psutil.virtual_memory().available)], 1
+    else:
+        found = client.scheduler_info(n_workers=-1)["workers"].values()
+        total = psutil.virtual_memory().total
+        workers = [(each["nthreads"], each["memory_limit"] or total) for each in found]
+        lanes = sum(threads for threads, _ in workers)
+    rooms = []
+    for threads, limit in workers:
+        sums = threads * most_held(leaves, lanes) * expectation.nbytes
+        needed = IDLE_BYTES + sums + threads * expectation.working_bytes
+        if needed > limit:
+            raise InputError(
+                f"{path}: {expectation.name} needs {format_bytes(needed)} of memory on each worker "
+                f"({format_bytes(sums)} for sums, {format_bytes(expectation.working_bytes)} a "
+                f"thread for the model and a batch of images), and the workers have "
+                f"{format_bytes(limit)}; use fewer workers with more memory each, a coarser "
+                "resolution, or images of a smaller box."
+            )
+        rooms.append((max(0, int(_FILLED * limit) - needed), needed, limit))
+    room, needed, limit = min(rooms)
+    return room, (
+        f"Memory: about {format_bytes(needed)} of {format_bytes(limit)} on each worker, and up to "
+        f"{format_bytes(room)} to keep images in between passes"
+    )

@@ -21,6 +21,9 @@ from hpdp_dask.stacks.store import open_stack
 #: Images are read and folded in blocks of at most this size, or of one inner chunk.
 BLOCK_BYTES = 64 * 2**20
 
+#: Even leaves come in multiples of so many, that workers are done at the same time.
+FEWEST_LEAVES = 8
+
 #: Which stack and which reduction the leaves in a folder belong to.
 _OWNER_FILE = "leaves.json"
 
@@ -75,6 +78,33 @@ def block_length(reader: ImageReader) -> int:
     return min(reader.images_per_shard, max(1, BLOCK_BYTES // (chunk * image_bytes)) * chunk)
 
 
+def even_leaves(number: int, images_per_chunk: int, images_per_leaf: int) -> list[Leaf]:
+    """Cut a stack into leaves of nearly equal length, wherever its shards end.
+
+    For work that takes much longer than reading, and is shared fairly only if there are several
+    leaves for each worker.
+
+    Parameters
+    ----------
+    number : int
+        Images in the stack.
+    images_per_chunk : int
+        Leaves begin with an inner chunk.
+    images_per_leaf : int
+        About how many; fewer if there are few images.
+
+    Returns
+    -------
+    list of Leaf
+        A multiple of `FEWEST_LEAVES`, unless that makes leaves shorter than an inner chunk.
+    """
+    wanted = -(-number // max(1, images_per_leaf))
+    leaves = -(-wanted // FEWEST_LEAVES) * FEWEST_LEAVES
+    step = -(-number // leaves)
+    step = -(-step // images_per_chunk) * images_per_chunk
+    return [Leaf(start, min(start + step, number)) for start in range(0, number, step)]
+
+
 def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
     """Read the images of a leaf block by block, with what the stack knows of them.
 
@@ -97,13 +127,7 @@ def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
         A shard is missing or damaged.
     """
     reader = ImageReader(path)
-    stack = open_stack(path)
-    wanted = [
-        name
-        for name, variable in stack.variables.items()
-        if name != "images" and {"particle", "optics"} & set(variable.dims)
-    ]
-    table = stack[wanted].isel(particle=slice(leaf.start, leaf.stop)).load()
+    table = _table(path).isel(particle=slice(leaf.start, leaf.stop)).load()
     for shard in range(leaf.start, leaf.stop, reader.images_per_shard):
         end = min(shard + reader.images_per_shard, leaf.stop)
         for first in range(shard, end, block_length(reader)):
@@ -111,6 +135,47 @@ def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
             block = table.isel(particle=slice(first - leaf.start, last - leaf.start))
             block["images"] = ("particle", "y", "x"), reader.read(first, last)
             yield block.assign_attrs(first_image=first)
+
+
+def read_rows(path: Path, rows: np.ndarray) -> xr.Dataset:
+    """Read some images with what the stack knows of them.
+
+    Parameters
+    ----------
+    path : Path
+        The stack.
+    rows : (n,) ndarray of int
+        Places in the stack, in order.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `read_blocks` gives blocks, but without `first_image`.
+
+    Raises
+    ------
+    InputError
+        A shard is missing or damaged.
+    """
+    reader = ImageReader(path)
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    together = len(rows) == last - first
+    within = slice(first, last) if together else rows
+    block = _table(path).isel(particle=within).load()
+    images = reader.read(first, last) if together else reader.take(rows)
+    block["images"] = ("particle", "y", "x"), images
+    return block
+
+
+def _table(path: Path) -> xr.Dataset:
+    """Give what a stack knows of its particles and optics groups, lazily."""
+    stack = open_stack(path)
+    wanted = [
+        name
+        for name, variable in stack.variables.items()
+        if name != "images" and {"particle", "optics"} & set(variable.dims)
+    ]
+    return stack[wanted]
 
 
 def own_folder(folder: Path, path: Path, reduction: Any) -> None:

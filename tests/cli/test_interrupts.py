@@ -20,11 +20,11 @@ import time
 import hpdp_dask.dataflow.trees as trees
 from hpdp_dask.cli.main import main
 
-def slowly(client, work, leaves, done):
+def slowly(work, leaves, images, client, done):
     print("folding", flush=True)
     time.sleep(30)
 
-trees._reduce_on_cluster = slowly
+trees.run_tree = slowly
 main()
 """
 
