@@ -143,6 +143,18 @@ def read_mask(path: Path, maps: HalfMapPair) -> np.ndarray:
         If it has another box or pixel size, values outside of 0..1, or is zero everywhere.
     """
     mask = read_fitting_map(path, maps.path, maps.half1, maps.pixel_size)
+    check_mask_values(path, mask)
+    return np.clip(mask, 0.0, 1.0)
+
+
+def check_mask_values(path: Path, mask: np.ndarray) -> None:
+    """Check that a mask is one.
+
+    Raises
+    ------
+    InputError
+        If it has values outside of 0..1, or is zero everywhere.
+    """
     low, high = float(mask.min()), float(mask.max())
     # written so that NaN does not pass
     if not (low >= -_MASK_ROUNDING and high <= 1.0 + _MASK_ROUNDING):
@@ -155,7 +167,6 @@ def read_mask(path: Path, maps: HalfMapPair) -> np.ndarray:
             f"{path}: the mask is empty: its largest value is {high:g}, expected 1 inside the "
             "particle."
         )
-    return np.clip(mask, 0.0, 1.0)
 
 
 def read_mtf(path: Path, frequencies: np.ndarray, pixel_size: float) -> np.ndarray:

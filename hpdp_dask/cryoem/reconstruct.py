@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from hpdp_dask.cryoem.contrast import coefficients_of
 from hpdp_dask.cryoem.fsc import write_fsc
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
 from hpdp_dask.dataflow.trees import reduce_images, worth_keeping
@@ -21,7 +22,6 @@ from hpdp_dask.errors import InputError
 from hpdp_dask.formats import mrc
 from hpdp_dask.numerics import backprojection, fourier, shells, slices
 from hpdp_dask.numerics.arrays import Array, fast_namespace, namespace, to_host
-from hpdp_dask.numerics.ctf import CtfCoefficients, ctf_coefficients
 from hpdp_dask.numerics.masks import soft_sphere
 from hpdp_dask.numerics.rotations import euler_to_matrix
 from hpdp_dask.numerics.symmetry import point_group
@@ -103,7 +103,7 @@ class BackProjection:
                 continue
             transforms = fourier.transform_images(xp.asarray(images[rows], dtype=xp.float32))
             contributions = backprojection.weigh_images(
-                transforms, plane, xp.asarray(shifts[rows]), _coefficients(block, rows)
+                transforms, plane, xp.asarray(shifts[rows]), coefficients_of(block, rows)
             )
             slices.insert_slices(sums[half_set], contributions, xp.asarray(poses[rows]), plane)
         return sums
@@ -189,18 +189,6 @@ class Reconstruction:
     pixel_size: float
 
 
-def _coefficients(block: xr.Dataset, rows: np.ndarray) -> CtfCoefficients:
-    groups = block["optics_group"].values[rows]
-    phase_shift = block["phase_shift"].values[rows] if "phase_shift" in block else 0.0
-    return ctf_coefficients(
-        **{
-            name: block[name].values[groups if block[name].dims == ("optics",) else rows]
-            for name in CTF_VARIABLES
-        },
-        phase_shift=phase_shift,
-    )
-
-
 def reconstruct(
     stack_path: Path,
     folder: Path,
@@ -245,7 +233,7 @@ def reconstruct(
     check_particles(stack, ("images", *POSE_VARIABLES, *CTF_VARIABLES, "optics_group", "half_set"))
     unapplied = unapplied_corrections(read_source(stack_path), stack_path)
     box = stack.sizes["x"]
-    pixel_size = _one_pixel_size(stack)
+    pixel_size = one_pixel_size(stack)
     counts = np.bincount(stack["half_set"].values, minlength=2)
     if counts.sum() < 2:
         raise InputError(
@@ -289,7 +277,7 @@ def _write_maps(
     return maps.fsc
 
 
-def _one_pixel_size(stack: xr.Dataset) -> float:
+def one_pixel_size(stack: xr.Dataset) -> float:
     sizes = stack["pixel_size"].values[np.unique(stack["optics_group"].values)]
     if np.ptp(sizes) > 1e-4 * sizes[0]:
         raise InputError(

@@ -132,7 +132,7 @@ def reconstruct_into(
     """Reconstruct a stack into the folder of a run; parameters as of `run_reconstruction`."""
     stack = open_stack(stack_path)
     if truth is not None:
-        _check_truth(truth, stack)
+        check_truth(truth, stack)
     with run.stage("reconstruct"):
         result = reconstruct(
             stack_path,
@@ -163,7 +163,7 @@ def reconstruct_into(
     return Outcome(stack, symmetry, result, compared)
 
 
-def _check_truth(truth: Path, stack: xr.Dataset) -> None:
+def check_truth(truth: Path, stack: xr.Dataset) -> None:
     """See that a map can be compared with what will be reconstructed, before it is."""
     info = read_info(truth)
     box, pixel_size = stack.sizes.get("x"), float(stack["pixel_size"].values[0])

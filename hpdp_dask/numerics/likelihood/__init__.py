@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hpdp_dask.numerics.arrays import Array
+from hpdp_dask.numerics.likelihood.candidates import CandidateImages, compress_each, shift_each
 from hpdp_dask.numerics.likelihood.gaussian import (
     GaussianImages,
     GaussianSums,
@@ -41,6 +42,7 @@ from hpdp_dask.numerics.likelihood.posterior import (
 from hpdp_dask.numerics.likelihood.sums import Sums
 
 __all__ = [
+    "CandidateImages",
     "GaussianImages",
     "GaussianSums",
     "Images",
@@ -48,9 +50,11 @@ __all__ = [
     "Posterior",
     "Significant",
     "Sums",
+    "compress_each",
     "forecast_bytes",
     "multiplicity",
     "posterior_of",
+    "shift_each",
     "significant_poses",
 ]
 

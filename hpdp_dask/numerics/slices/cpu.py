@@ -15,6 +15,8 @@ import numpy as np
 # A tile is 2**5 planes by 2**6 rows by all of x; the best of those measured, at boxes of 128.
 _TILE_PLANES, _TILE_ROWS = 5, 6
 
+_SLICES_AT_ONCE, _SAMPLES_AT_ONCE = 64, 64
+
 _compiled = numba.njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
 
 
@@ -152,33 +154,37 @@ def _insert_runs(  # type: ignore[no-untyped-def]
 @_compiled
 def _extract(transform, axes, x, y, slices):  # type: ignore[no-untyped-def]
     limit = np.float32(transform.shape[2] - 1)
+    most = limit * np.float32(2)
     one = np.float32(1)
-    for i in range(len(axes)):
-        for s in range(len(x)):
-            px = x[s] * axes[i, 0, 0] + y[s] * axes[i, 1, 0]
-            py = x[s] * axes[i, 0, 1] + y[s] * axes[i, 1, 1]
-            pz = x[s] * axes[i, 0, 2] + y[s] * axes[i, 1, 2]
-            side = one if px >= 0 else -one
-            px *= side
-            py = py * side + limit
-            pz = pz * side + limit
-            most = limit * np.float32(2)
-            if px >= limit or py < 0 or py >= most or pz < 0 or pz >= most:
-                slices[i, s] = 0
-                continue
-            ix, iy, iz = np.int64(px), np.int64(py), np.int64(pz)
-            fx, fy, fz = px - np.float32(ix), py - np.float32(iy), pz - np.float32(iz)
-            real = np.float32(0)
-            imaginary = np.float32(0)
-            for dz in range(2):
-                share_z = fz if dz else one - fz
-                for dy in range(2):
-                    share = share_z * (fy if dy else one - fy)
-                    near = transform[iz + dz, iy + dy, ix]
-                    far = transform[iz + dz, iy + dy, ix + 1]
-                    real += share * (near.real + fx * (far.real - near.real))
-                    imaginary += share * (near.imag + fx * (far.imag - near.imag))
-            slices[i, s] = real + np.complex64(1j) * (imaginary * side)
+    # Slices that follow each other are often of neighbouring orientations: a few samples of
+    # many of them at a time then come from the same lines of the cache.
+    for group in range(0, len(axes), _SLICES_AT_ONCE):
+        for start in range(0, len(x), _SAMPLES_AT_ONCE):
+            for i in range(group, min(group + _SLICES_AT_ONCE, len(axes))):
+                for s in range(start, min(start + _SAMPLES_AT_ONCE, len(x))):
+                    px = x[s] * axes[i, 0, 0] + y[s] * axes[i, 1, 0]
+                    py = x[s] * axes[i, 0, 1] + y[s] * axes[i, 1, 1]
+                    pz = x[s] * axes[i, 0, 2] + y[s] * axes[i, 1, 2]
+                    side = one if px >= 0 else -one
+                    px *= side
+                    py = py * side + limit
+                    pz = pz * side + limit
+                    if px >= limit or py < 0 or py >= most or pz < 0 or pz >= most:
+                        slices[i, s] = 0
+                        continue
+                    ix, iy, iz = np.int64(px), np.int64(py), np.int64(pz)
+                    fx, fy, fz = px - np.float32(ix), py - np.float32(iy), pz - np.float32(iz)
+                    real = np.float32(0)
+                    imaginary = np.float32(0)
+                    for dz in range(2):
+                        share_z = fz if dz else one - fz
+                        for dy in range(2):
+                            share = share_z * (fy if dy else one - fy)
+                            near = transform[iz + dz, iy + dy, ix]
+                            far = transform[iz + dz, iy + dy, ix + 1]
+                            real += share * (near.real + fx * (far.real - near.real))
+                            imaginary += share * (near.imag + fx * (far.imag - near.imag))
+                    slices[i, s] = real + np.complex64(1j) * (imaginary * side)
 
 
 @_compiled

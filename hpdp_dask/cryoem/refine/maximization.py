@@ -1,0 +1,216 @@
+"""From the sums of a pass to the next half-maps, and how the next pass samples poses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpdp_dask.cryoem.fsc import write_fsc
+from hpdp_dask.cryoem.reconstruct import BackProjection
+from hpdp_dask.cryoem.refine.state import (
+    FINEST_ORDER,
+    JOIN_RESOLUTION,
+    State,
+    last_shell,
+    next_radius,
+)
+from hpdp_dask.formats import mrc
+from hpdp_dask.numerics import backprojection, fourier, shells
+from hpdp_dask.numerics.arrays import Array, fast_namespace, to_host
+from hpdp_dask.numerics.masks import soft_sphere
+
+if TYPE_CHECKING:
+    from hpdp_dask.cryoem.refine.expectation import Sums
+
+#: Width of the soft edge of the spherical mask, pixels; RELION's.
+EDGE = 5.0
+
+#: The grid is fine enough when its step is at most this many times the width of the posterior,
+#: and too coarse, whatever the resolution does, when it is this many times.
+_FINE_ENOUGH, _TOO_COARSE = 2.5, 5.0
+
+#: A micrograph's intensity is known beforehand as well as these many images' signal over noise
+#: would tell: to 10 %.
+_SCALE_PRIOR = 100.0
+
+#: Shifts are searched this many times as far as they moved last.
+_RANGE_PER_MOVE = 3.0
+
+
+@dataclass(frozen=True)
+class Maximization:
+    """What a maximisation knows beforehand.
+
+    Attributes
+    ----------
+    box : int
+    pixel_size : float
+        Å.
+    operators : (g, 3, 3) ndarray
+        Of the point group.
+    diameter : float
+        Of the particle, pixels.
+    mask : Path or None
+        A soft mask to use in place of the sphere.
+    following : Path
+        The folder of the next iteration.
+    """
+
+    box: int
+    pixel_size: float
+    operators: np.ndarray
+    diameter: float
+    mask: Path | None
+    following: Path
+
+    def solvent(self, xp: Any) -> Array:
+        """Give the mask of the maps, (N, N, N)."""
+        if self.mask is None:
+            return soft_sphere(self.box, self.diameter / 2, EDGE, xp)
+        volume, _ = mrc.read_map(self.mask)
+        return xp.asarray(volume)
+
+    def update(self, state: State, sums: Sums) -> State:
+        """Make the maps of the next iteration, write them, and give its state."""
+        if state.final:
+            self._write_last(state, sums)
+        xp = fast_namespace()
+        mask = self.solvent(xp)
+        radius = state.radius
+        halves = [xp.array(half) for half in sums.volumes]
+        for place, half in enumerate(halves):
+            backprojection.complete(half)
+            halves[place] = backprojection.symmetrize(half, self.operators)
+        fsc = self._correlate(halves, radius, mask)
+        self._join(halves)
+        references = []
+        wiener = backprojection.wiener_term(fsc[: radius + 1], joined=False)
+        for half in halves:
+            means = backprojection.mean_weights(half, radius)
+            transform = backprojection.divide(half, means, wiener)
+            volume = fourier.volume_of(transform, self.box)
+            filtered = backprojection.wiener_filter(volume, wiener) * mask
+            references.append(to_host(filtered))
+        np.save(self.following / "references.npy", np.stack(references), allow_pickle=False)
+        return self._next_state(state, sums, fsc)
+
+    def _correlate(self, halves: list[Array], radius: int, mask: Array) -> np.ndarray:
+        volumes = []
+        for half in halves:
+            means = backprojection.mean_weights(half, radius)
+            transform = backprojection.divide(half, means, np.zeros_like(means))
+            volumes.append(fourier.volume_of(transform, self.box))
+        if self.mask is None:
+            fsc = shells.fourier_shell_correlation(volumes[0], volumes[1], mask)
+        else:
+            fsc = shells.corrected_fsc(volumes[0], volumes[1], mask, seed=0).corrected
+        fsc = np.array(fsc)
+        fsc[radius + 1 :] = 0.0
+        return fsc
+
+    def _join(self, halves: list[Array]) -> None:
+        """Give both halves the sums of all images at low resolution, that they keep one frame."""
+        limit = halves[0].shape[2] - 1
+        last = int(self.box * self.pixel_size / JOIN_RESOLUTION)
+        for z in range(-limit, limit + 1):
+            low = backprojection.grid_shells(limit, z) <= last
+            if not low.any():
+                continue
+            plane = z + limit
+            joined = halves[0][plane][low] + halves[1][plane][low]
+            for half in halves:
+                half[plane][low] = joined / 2
+
+    def _write_last(self, state: State, sums: Sums) -> None:
+        reduction = BackProjection(self.box, state.radius, self.operators)
+        maps = reduction.finish(sums.volumes)
+        folder = self.following
+        for name, volume in (("half1", maps.half1), ("half2", maps.half2), ("map", maps.joined)):
+            mrc.write_map(folder / f"{name}.mrc", volume, self.pixel_size)
+        write_fsc(folder / "fsc.csv", {"fsc": maps.fsc}, self.pixel_size)
+
+    def _next_state(self, state: State, sums: Sums, fsc: np.ndarray) -> State:
+        """Say how the next iteration samples, and what is known of noise and shifts."""
+        nyquist = self.box // 2
+        resolved = last_shell(fsc)
+        number, evidence, highest, squares, _, moved = sums.moments
+        turned, spread = _median(sums.turned, 0.5), _median(sums.spread, 0.25)
+        sampling = state.sampling
+        row = {
+            "iteration": state.iteration + 1,
+            "resolution": self._resolution(fsc),
+            "radius": state.radius,
+            "angular_step": sampling.angular_step,
+            "shift_step": sampling.shift_step * self.pixel_size,
+            "local": sampling.local,
+            "angle_change": turned,
+            "shift_change": moved / number * self.pixel_size,
+            "spread": spread,
+            "probability": highest / number,
+            "log_evidence": evidence / number,
+            "fsc": fsc.tolist(),
+        }
+        gained = resolved > state.best_shell
+        stalled = 0 if gained else state.stalled + 1
+        fine = sampling.angular_step <= _FINE_ENOUGH * spread
+        coarse = sampling.angular_step > _TOO_COARSE * spread
+        ready = (stalled >= 1 or coarse) and state.iteration >= 1
+        final = ready and (fine or sampling.order == FINEST_ORDER) and sampling.local
+        if ready:
+            sampling, stalled = sampling.finer(), 0
+        shift_step = sampling.shift_step * 2 ** (len(sampling.orders) - 1)
+        following = replace(
+            state,
+            iteration=state.iteration + 1,
+            radius=nyquist if final else next_radius(max(resolved, 3), nyquist),
+            order=sampling.order,
+            local=sampling.local,
+            shift_step=sampling.shift_step,
+            noise_power=self._noise(state, sums),
+            shift_sigma=max(0.5, float(np.sqrt(squares / number / 2))),
+            shift_range=max(1.5 * shift_step, _RANGE_PER_MOVE * moved / number),
+            fsc=fsc.tolist(),
+            best_shell=max(resolved, state.best_shell),
+            stalled=stalled,
+            scales=_scales(state.scales, sums.scale),
+            history=[*state.history, row],
+        )
+        if state.final:
+            return replace(following, finished=True)
+        return replace(following, final=final)
+
+    def _resolution(self, fsc: np.ndarray) -> float:
+        return shells.resolution_at(fsc, 0.143, self.pixel_size, self.box)
+
+    def _noise(self, state: State, sums: Sums) -> list[list[float]]:
+        """Give the power of the noise: what the maps leave unexplained; as before beyond."""
+        noise = np.array(state.noise_power)
+        plane = fourier.half_plane(self.box, state.radius)
+        counted = np.where((plane.x == 0) & (plane.y == 0), 1.0, 2.0)
+        samples = np.bincount(plane.shell, weights=counted, minlength=state.radius + 1)
+        for group in np.flatnonzero(sums.images):
+            measured = sums.residual[group] / (sums.images[group] * samples)
+            good = measured > 0
+            noise[group, : state.radius + 1][good] = measured[good]
+        return noise.tolist()
+
+
+def _median(histogram: np.ndarray, width: float) -> float:
+    """Read the median off a histogram of bins of a width that begin at 0."""
+    total = np.cumsum(histogram)
+    place = int(np.searchsorted(total, total[-1] / 2))
+    before = total[place - 1] if place else 0.0
+    within = (total[-1] / 2 - before) / max(histogram[place], 1e-12)
+    return width * (place + float(within))
+
+
+def _scales(scales: list[float], sums: np.ndarray) -> list[float]:
+    """Correct the intensities of micrographs; their mean stays 1."""
+    if not scales:
+        return []
+    factors = (sums[:, 0] + _SCALE_PRIOR) / (sums[:, 1] + _SCALE_PRIOR)
+    corrected = np.array(scales) * np.clip(factors, 0.2, 5.0)
+    return (corrected / corrected.mean()).tolist()
