@@ -233,7 +233,6 @@ def refinement_sections(
     volume, pixel_size = read_map(folder / "map.mrc")
     by_iteration = pd.read_csv(folder / "fsc_iterations.csv", index_col="iteration")
     shown = np.unique(np.linspace(0, len(by_iteration) - 1, _CURVES).round().astype(int))
-    history = result.history
     return [
         Section(
             "Fourier shell correlation",
@@ -286,17 +285,17 @@ def refinement_sections(
                 ],
                 [
                     [
-                        int(row.iteration),
-                        row.resolution,
-                        row.angular_step,
-                        row.shift_step,
-                        "local" if row.local else "global",
-                        row.angle_change if row.iteration > 1 else None,
-                        row.shift_change,
-                        row.spread,
-                        row.log_evidence,
+                        row["iteration"],
+                        row["resolution"],
+                        row["angular_step"],
+                        row["shift_step"],
+                        "local" if row["local"] else "global",
+                        row["angle_change"] if row["iteration"] > 1 else None,
+                        row["shift_change"],
+                        row["spread"],
+                        row["log_evidence"],
                     ]
-                    for row in history.itertuples()
+                    for row in result.history.to_dict("records")
                 ],
             ),
         ),

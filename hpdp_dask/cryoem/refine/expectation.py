@@ -12,7 +12,7 @@ import xarray as xr
 
 from hpdp_dask.cryoem.contrast import PackedTransforms, coefficients_of
 from hpdp_dask.cryoem.refine.maximization import Maximization
-from hpdp_dask.cryoem.refine.search import Batch, Found, Plan, Slices, plan_search, search
+from hpdp_dask.cryoem.refine.search import BATCH, Batch, Found, Plan, Slices, plan_search, search
 from hpdp_dask.cryoem.refine.state import State
 from hpdp_dask.dataflow.kept import newest
 from hpdp_dask.dataflow.notes import in_batches
@@ -26,9 +26,6 @@ from hpdp_dask.numerics.symmetry import symmetry_distance
 
 #: Candidates with less than this share of an image's probability are not inserted.
 _LEAST = 1e-3
-
-#: Images that are searched together.
-_BATCH = 64
 
 #: A leaf takes about this many images; a fine level takes milliseconds an image.
 _IMAGES_PER_LEAF = 500
@@ -98,7 +95,8 @@ class RefineExpectation:
     def working_bytes(self) -> int:
         """The transforms and tables of two maps, and a batch."""
         grid = 8 * int(np.prod(slices.accumulator_shape(self.state.radius)[:3], dtype=np.int64))
-        return 2 * grid + (900 << 20)
+        plan = self.plan()
+        return 2 * (grid + plan.table_bytes) + plan.batch_bytes
 
     @property
     def images_per_leaf(self) -> int:
@@ -163,7 +161,7 @@ class RefineExpectation:
                 for found in search(batch, models[half], plan):
                     self._add(sums, half, block, rows, batch, found, before, results)
 
-            in_batches(len(members), _BATCH, work)
+            in_batches(len(members), BATCH, work)
         return sums, results
 
     def merge(self, sums: Sums, other: Sums) -> Sums:

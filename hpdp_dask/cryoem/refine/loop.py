@@ -20,9 +20,6 @@ _SHIFT_SIGMA, _SHIFT_RANGE = 10.0, 20.0
 #: The first grid, 7.5°, and its step of shifts in pixels.
 _FIRST_ORDER, _FIRST_SHIFT_STEP = 3, 1.0
 
-#: No refinement takes longer.
-MOST_ITERATIONS = 50
-
 
 @dataclass(frozen=True)
 class RefineLoop:

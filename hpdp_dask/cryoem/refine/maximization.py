@@ -13,6 +13,7 @@ from hpdp_dask.cryoem.reconstruct import BackProjection
 from hpdp_dask.cryoem.refine.state import (
     FINEST_ORDER,
     JOIN_RESOLUTION,
+    MOST_ITERATIONS,
     State,
     last_shell,
     next_radius,
@@ -159,6 +160,7 @@ class Maximization:
         coarse = sampling.angular_step > _TOO_COARSE * spread
         ready = (stalled >= 1 or coarse) and state.iteration >= 1
         final = ready and (fine or sampling.order == FINEST_ORDER) and sampling.local
+        final = final or state.iteration + 2 >= MOST_ITERATIONS
         if ready:
             sampling, stalled = sampling.finer(), 0
         shift_step = sampling.shift_step * 2 ** (len(sampling.orders) - 1)

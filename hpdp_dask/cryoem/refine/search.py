@@ -34,8 +34,11 @@ _MOST_ORIENTATIONS, _MOST_SHIFTS = 100, 12
 #: How far from the last orientation local searches reach, steps of their first grid.
 _LOCAL_REACH = 1.4
 
+#: Images that are searched together.
+BATCH = 64
+
 #: What the slices of one piece of a level may take, bytes; and a whole grid of them.
-_PIECE_BYTES, _TABLE_BYTES = 48 << 20, 192 << 20
+_PIECE_BYTES, _TABLE_BYTES = 48 << 20, 128 << 20
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,22 @@ class Plan:
         chosen = grids.asymmetric_directions(order, turned)
         return grids.orientations_along(order, chosen).ravel()
 
+    @property
+    def table_bytes(self) -> int:
+        """Give what the slices of whole grids take for one map."""
+        first = len(self.first_orientations) * len(self.levels[0].plane) * 8
+        others = [_grid_bytes(level) for level in self.levels]
+        tables = sum(size for size in others if size <= _TABLE_BYTES)
+        return tables + (0 if self.local else first)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Give what a batch takes: the pairs of the first level, or the slices of a piece."""
+        level = self.levels[0]
+        shifts = len(grids.shifts_on_disc(self.shift_range, level.shift_step))
+        first = 0 if self.local else 2 * BATCH * shifts * len(self.first_orientations) * 4
+        return max(first, 6 * _PIECE_BYTES)
+
     def matrices(self, order: int, indices: np.ndarray) -> np.ndarray:
         """Give the matrices of orientations of the perturbed grid, (..., 3, 3) float32."""
         flat = euler_to_matrix(grids.orientations(order, indices.ravel()))
@@ -136,8 +155,13 @@ def plan_search(
     return Plan(tuple(levels), perturbation, operators, local, shift_range, shift_sigma)
 
 
+def _grid_bytes(level: Level) -> int:
+    """Give what the slices of all orientations of a level's grid take."""
+    return 72 * 8**level.order * len(level.plane) * 8
+
+
 class Slices:
-    """The slices of one map, those of whole grids made once.
+    """The slices of one map; those of a grid that is not too large are made once.
 
     Parameters
     ----------
@@ -149,25 +173,31 @@ class Slices:
     def __init__(self, transform: Array, plan: Plan) -> None:
         self._transform = transform
         self._plan = plan
-        self._tables: dict[int, Array] = {}
+        self._first: Array | None = None
+        self._tables: dict[int, tuple[Array, np.ndarray]] = {}
 
     def first(self) -> Array:
         """Give the slices of the first grid, (r, m)."""
-        if 0 not in self._tables:
-            level = self._plan.levels[0]
-            self._tables[0] = self._extract(level, self._plan.first_orientations)
-        return self._tables[0]
+        if self._first is None:
+            self._first = self._extract(self._plan.levels[0], self._plan.first_orientations)
+        return self._first
 
     def at(self, place: int, indices: np.ndarray) -> Array:
         """Give the slices of some orientations of a level, (..., m)."""
         level = self._plan.levels[place]
-        grid = 72 * 8**level.order
-        if grid * len(level.plane) * 8 > _TABLE_BYTES:
+        if _grid_bytes(level) > _TABLE_BYTES:
             return self._extract(level, indices)
-        if place not in self._tables:
-            self._tables[place] = self._extract(level, np.arange(grid))
         xp = namespace(self._transform)
-        return xp.take(self._tables[place], xp.asarray(indices), axis=0)
+        if place not in self._tables:
+            grid = 72 * 8**level.order
+            empty = xp.empty((grid, len(level.plane)), xp.complex64)
+            self._tables[place] = empty, np.zeros(grid, bool)
+        table, made = self._tables[place]
+        missing = np.unique(indices[~made[indices]])
+        if missing.size:
+            table[xp.asarray(missing)] = self._extract(level, missing)
+            made[missing] = True
+        return xp.take(table, xp.asarray(indices), axis=0)
 
     def _extract(self, level: Level, indices: np.ndarray) -> Array:
         xp = namespace(self._transform)

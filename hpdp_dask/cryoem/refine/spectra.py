@@ -106,6 +106,13 @@ def grey_scale(volume: np.ndarray, spectra: Spectra, last: int) -> float:
     return float(np.sqrt(max(0.0, (shell * seen).sum() / max((shell * expected).sum(), 1e-30))))
 
 
+def signal_share(spectra: Spectra, last: int) -> float:
+    """Give the power of the signal over that of the noise on the shells 1..last."""
+    shell = np.arange(1, last + 1)
+    noise = spectra.noise_power.mean(axis=0)[shell]
+    return float((shell * spectra.signal_power[shell]).sum() / (shell * noise).sum())
+
+
 def _smooth(spectrum: np.ndarray) -> np.ndarray:
     """Smooth a spectrum over three shells; the mask has mixed them anyway."""
     padded = np.concatenate([spectrum[1:2], spectrum, spectrum[-2:-1]])

@@ -16,13 +16,12 @@ from hpdp_dask.cryoem.fsc import write_fsc
 from hpdp_dask.cryoem.reconstruct import one_pixel_size
 from hpdp_dask.cryoem.refine.inputs import check_mask, prepare_reference
 from hpdp_dask.cryoem.refine.loop import RefineLoop
-from hpdp_dask.cryoem.refine.spectra import grey_scale, measure_spectra
+from hpdp_dask.cryoem.refine.spectra import measure_spectra, signal_share
 from hpdp_dask.cryoem.refine.state import State
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
 from hpdp_dask.dataflow.iterate import Iterated, iterate
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import star
-from hpdp_dask.formats.mrc import read_map
 from hpdp_dask.numerics import shells
 from hpdp_dask.numerics.symmetry import point_group
 from hpdp_dask.stacks.schema import CTF_VARIABLES, check_particles
@@ -39,6 +38,10 @@ _DIAMETER = 0.75
 
 #: Images of less evidence than this, mean of log-likelihood ratios, show nothing of the map.
 _NOTHING = 1.0
+
+#: Power of the signal over that of the noise, at low resolution, that is needed to begin. Ice
+#: and neighbours alone have some; particles have their noise's and more.
+_LEAST_SIGNAL = 0.05
 
 #: Scales are found for micrographs only if there are so many particles on each, on average.
 _PARTICLES_PER_MICROGRAPH = 3
@@ -61,6 +64,8 @@ class Refinement:
     resolution_masked : float
         Å, where `fsc_masked` does.
     euler_angles : (n, 3) ndarray
+    shifts : (n, 2) ndarray
+        Å.
     particles : int
     box : int
     pixel_size : float
@@ -77,6 +82,7 @@ class Refinement:
     resolution: float
     resolution_masked: float
     euler_angles: np.ndarray
+    shifts: np.ndarray
     particles: int
     box: int
     pixel_size: float
@@ -181,7 +187,7 @@ def refine(
     groups = int(stack["optics_group"].values.max()) + 1
     spectra = measure_spectra(stack_path, groups, diameter / pixel_size, seed)
     shell = max(2, int(box * pixel_size / initial_resolution))
-    if not grey_scale(read_map(prepared)[0], spectra, shell) > 0:
+    if signal_share(spectra, shell) < _LEAST_SIGNAL:
         raise InputError(
             f"{stack_path}: up to {initial_resolution:g} Å the images have no more power than "
             "their noise, so there is nothing to align; are they particles, and is the mask "
@@ -259,6 +265,7 @@ def _write(
         resolution=shells.resolution_at(fsc, 0.143, pixel_size, box),
         resolution_masked=shells.resolution_at(fsc_masked, 0.143, pixel_size, box),
         euler_angles=ended.results["euler_angles"],
+        shifts=ended.results["shift"] * pixel_size,
         particles=len(ended.results["image"]),
         box=box,
         pixel_size=pixel_size,

@@ -18,6 +18,9 @@ LOCAL_ORDER = 4
 #: The finest grid; beyond it the mean of the posterior is finer than its points.
 FINEST_ORDER = 7
 
+#: No refinement takes longer.
+MOST_ITERATIONS = 40
+
 #: The first grid that is searched whole.
 _COARSEST_ORDER = 2
 
