@@ -19,7 +19,7 @@ from hpdp_dask.cryoem.refine.state import (
     next_radius,
 )
 from hpdp_dask.formats import mrc
-from hpdp_dask.numerics import backprojection, fourier, shells
+from hpdp_dask.numerics import backprojection, fourier, grids, shells
 from hpdp_dask.numerics.arrays import Array, fast_namespace, to_host
 from hpdp_dask.numerics.masks import soft_sphere
 
@@ -32,6 +32,10 @@ EDGE = 5.0
 #: The grid is fine enough when its step is at most this many times the width of the posterior,
 #: and too coarse, whatever the resolution does, when it is this many times.
 _FINE_ENOUGH, _TOO_COARSE = 2.5, 5.0
+
+#: It is also fine enough when its step is an arc at the particle's rim of at most this share of
+#: the resolution: the mean of the posterior is finer than the step.
+_ARC = 0.4
 
 #: A micrograph's intensity is known beforehand as well as these many images' signal over noise
 #: would tell: to 10 %.
@@ -156,7 +160,8 @@ class Maximization:
         }
         gained = resolved > state.best_shell
         stalled = 0 if gained else state.stalled + 1
-        fine = sampling.angular_step <= _FINE_ENOUGH * spread
+        enough = grids.order_for(row["resolution"], self.diameter * self.pixel_size, _ARC)
+        fine = sampling.angular_step <= _FINE_ENOUGH * spread or sampling.order >= enough
         coarse = sampling.angular_step > _TOO_COARSE * spread
         ready = (stalled >= 1 or coarse) and state.iteration >= 1
         final = ready and (fine or sampling.order == FINEST_ORDER) and sampling.local
