@@ -1,5 +1,7 @@
 """Loops: sums and results of passes, subsets, checkpoints, and what a process keeps."""
 
+import os
+import signal
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +61,8 @@ class Pass:
         model = kept.newest("model", str(self.folder), lambda: np.load(self.folder / "model.npy"))
         if self.crash is not None and self.iteration == 2 and self.crash.exists():
             self.crash.unlink()
+            if self.crash.name == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError("crash")
         mean, image = block["mean"].values, block["image"].values
         more = np.array([(mean * model).sum(), len(mean), 0 if before is None else len(image)])
@@ -128,6 +132,18 @@ def test_interrupted_loop_ends_as_an_unbroken_one(client, make_stack, tmp_path, 
     broken = iterate(path, loop, tmp_path / "broken", client=where, tell=told.append)
     assert broken.state == whole.state
     assert told[0].iteration == (1 if inline else 0)
+
+
+def test_worker_killed_in_a_pass_changes_nothing(client, make_stack, tmp_path):
+    path, _ = make_stack(100)
+    kill = tmp_path / "kill"
+    whole = iterate(path, Adding(crash=kill), tmp_path / "whole", client=client)
+    kill.touch()
+    hurt = iterate(path, Adding(crash=kill), tmp_path / "hurt", client=client)
+    assert not kill.exists()
+    assert hurt.state == whole.state
+    assert np.array_equal(hurt.results["twice"], whole.results["twice"])
+    client.wait_for_workers(2, timeout=30)
 
 
 def test_folder_of_another_loop_is_refused(make_stack, tmp_path):
