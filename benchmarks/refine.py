@@ -178,7 +178,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         cheaper = number <= 1500
         out = folder / f"{particles.name}_relion"
         minutes = None if cheaper else options.relion_minutes
-        cpu, wall, iterations, ended = relion(program, particles, out, cheaper, minutes)
+        cpu, _, iterations, ended = relion(program, particles, out, cheaper, minutes)
         sampling = "cheaper sampling" if cheaper else "defaults"
         theirs = f"{name}, relion at its {sampling}"
         figures |= {f"{theirs}: CPU s": cpu, f"{theirs}: iterations": iterations}

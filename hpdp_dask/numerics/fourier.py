@@ -152,6 +152,34 @@ def shift_phases(plane: HalfPlane, shifts: Array) -> Array:
     return xp.exp(-2j * np.pi * (turns - xp.rint(turns))).astype(xp.complex64)
 
 
+def crop_volume(volume: Array, box: int) -> Array:
+    """Sample a volume more coarsely, keeping the values of its transform.
+
+    Parameters
+    ----------
+    volume : (N, N, N) array
+    box : int
+        Of the new volume, even, at most N; frequencies from box // 2 on are left out.
+
+    Returns
+    -------
+    (box, box, box) array of float32
+        The centre box // 2 is where N // 2 was; grey values are (N / box)³ times as large.
+    """
+    xp = namespace(volume)
+    if box == len(volume):
+        return volume
+    fft = fft_of(xp)
+    old, half = len(volume), box // 2
+    transform = fft.rfftn(xp.asarray(volume, dtype=xp.float32))
+    frequencies = xp.arange(-half + 1, half)
+    small = xp.zeros((box, box, half + 1), dtype=xp.complex64)
+    small[xp.ix_(frequencies % box, frequencies % box, xp.arange(half))] = transform[
+        xp.ix_(frequencies % old, frequencies % old, xp.arange(half))
+    ]
+    return fft.irfftn(small, s=(box, box, box)).astype(xp.float32)
+
+
 def grid_limit(radius: int, padding: int = PADDING) -> int:
     """Give the last index of a volume's grid that slices up to a shell can touch.
 

@@ -104,3 +104,17 @@ def test_volume_of_inverts_transform_volume_but_for_the_window_of_both(
     cube = np.multiply.outer(np.multiply.outer(window, window), window)
     again = fourier.volume_of(fourier.transform_volume(volume), 16) * cube * cube
     np.testing.assert_allclose(again, volume, atol=1e-5)
+
+
+def test_cropped_volume_keeps_the_samples_of_its_transform():
+    volume = np.random.default_rng(3).standard_normal((24, 24, 24), np.float32)
+    small = fourier.crop_volume(volume, 16)
+    assert small.shape == (16, 16, 16)
+    whole, low = (np.fft.fftn(np.fft.ifftshift(each)) for each in (volume, small))
+    kept = np.arange(-7, 8)
+    assert np.allclose(
+        low[np.ix_(kept % 16, kept % 16, kept % 16)],
+        whole[np.ix_(kept % 24, kept % 24, kept % 24)],
+        atol=1e-3,
+    )
+    assert fourier.crop_volume(volume, 24) is volume

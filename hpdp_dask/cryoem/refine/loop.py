@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from hpdp_dask.cryoem.refine.expectation import RefineExpectation
-from hpdp_dask.cryoem.refine.maximization import Maximization
+from hpdp_dask.cryoem.refine.maximization import Maximization, box_for
 from hpdp_dask.cryoem.refine.spectra import Spectra, grey_scale
 from hpdp_dask.cryoem.refine.state import State
 from hpdp_dask.formats import mrc
+from hpdp_dask.numerics import fourier
 from hpdp_dask.numerics.symmetry import point_group
 
 #: Of shifts, before any are known, Å: their standard deviation, and how far they are searched.
@@ -63,10 +64,12 @@ class RefineLoop:
         volume, _ = mrc.read_map(self.reference)
         shell = max(2, int(self.box * self.pixel_size / self.initial_resolution))
         volume = volume * np.float32(grey_scale(volume, self.spectra, shell))
+        radius = min(self.box // 2, shell + 2)
+        volume = fourier.crop_volume(volume, box_for(radius, self.box))
         np.save(folder / "references.npy", np.stack([volume, volume]), allow_pickle=False)
         return State(
             iteration=0,
-            radius=min(self.box // 2, shell + 2),
+            radius=radius,
             order=_FIRST_ORDER,
             local=False,
             shift_step=_FIRST_SHIFT_STEP,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.fft
 
 from hpdp_dask.cryoem.fsc import write_fsc
 from hpdp_dask.cryoem.reconstruct import BackProjection
@@ -20,7 +21,7 @@ from hpdp_dask.cryoem.refine.state import (
 )
 from hpdp_dask.formats import mrc
 from hpdp_dask.numerics import backprojection, fourier, grids, shells
-from hpdp_dask.numerics.arrays import Array, fast_namespace, to_host
+from hpdp_dask.numerics.arrays import Array, fast_namespace, namespace, to_host
 from hpdp_dask.numerics.masks import soft_sphere
 
 if TYPE_CHECKING:
@@ -71,49 +72,56 @@ class Maximization:
     mask: Path | None
     following: Path
 
-    def solvent(self, xp: Any) -> Array:
-        """Give the mask of the maps, (N, N, N)."""
+    def solvent(self, box: int, xp: Any) -> Array:
+        """Give the mask of maps that are sampled more coarsely, (box, box, box)."""
+        scale = box / self.box
         if self.mask is None:
-            return soft_sphere(self.box, self.diameter / 2, EDGE, xp)
+            return soft_sphere(box, scale * self.diameter / 2, scale * EDGE, xp)
         volume, _ = mrc.read_map(self.mask)
-        return xp.asarray(volume)
+        coarse = fourier.crop_volume(xp.asarray(volume), box) * np.float32(scale**3)
+        return xp.clip(coarse, 0.0, 1.0)
 
     def update(self, state: State, sums: Sums) -> State:
         """Make the maps of the next iteration, write them, and give its state."""
         if state.final:
             self._write_last(state, sums)
         xp = fast_namespace()
-        mask = self.solvent(xp)
         radius = state.radius
         halves = [xp.array(half) for half in sums.volumes]
         for place, half in enumerate(halves):
             backprojection.complete(half)
             halves[place] = backprojection.symmetrize(half, self.operators)
-        fsc = self._correlate(halves, radius, mask)
+        fsc = self._correlate(halves, radius)
         self._join(halves)
+        following = self._next_state(state, sums, fsc)
+        box = box_for(following.radius, self.box)
+        mask = self.solvent(box, xp)
         references = []
         wiener = backprojection.wiener_term(fsc[: radius + 1], joined=False)
         for half in halves:
             means = backprojection.mean_weights(half, radius)
             transform = backprojection.divide(half, means, wiener)
-            volume = fourier.volume_of(transform, self.box)
+            volume = fourier.volume_of(transform, box)
             filtered = backprojection.wiener_filter(volume, wiener) * mask
             references.append(to_host(filtered))
         np.save(self.following / "references.npy", np.stack(references), allow_pickle=False)
-        return self._next_state(state, sums, fsc)
+        return following
 
-    def _correlate(self, halves: list[Array], radius: int, mask: Array) -> np.ndarray:
+    def _correlate(self, halves: list[Array], radius: int) -> np.ndarray:
+        """Correlate the half-maps under the mask; (N // 2 + 1,), zero beyond the radius."""
+        box = box_for(radius, self.box)
+        mask = self.solvent(box, namespace(halves[0]))
         volumes = []
         for half in halves:
             means = backprojection.mean_weights(half, radius)
             transform = backprojection.divide(half, means, np.zeros_like(means))
-            volumes.append(fourier.volume_of(transform, self.box))
+            volumes.append(fourier.volume_of(transform, box))
         if self.mask is None:
-            fsc = shells.fourier_shell_correlation(volumes[0], volumes[1], mask)
+            found = shells.fourier_shell_correlation(volumes[0], volumes[1], mask)
         else:
-            fsc = shells.corrected_fsc(volumes[0], volumes[1], mask, seed=0).corrected
-        fsc = np.array(fsc)
-        fsc[radius + 1 :] = 0.0
+            found = shells.corrected_fsc(volumes[0], volumes[1], mask, seed=0).corrected
+        fsc = np.zeros(self.box // 2 + 1)
+        fsc[: radius + 1] = found[: radius + 1]
         return fsc
 
     def _join(self, halves: list[Array]) -> None:
@@ -203,6 +211,14 @@ class Maximization:
             good = measured > 0
             noise[group, : state.radius + 1][good] = measured[good]
         return noise.tolist()
+
+
+def box_for(radius: int, box: int) -> int:
+    """Give the least box, of a length that is quick to transform, that holds some shells."""
+    enough = 2 * radius + 4
+    while enough < box and (enough % 2 or scipy.fft.next_fast_len(enough) != enough):
+        enough += 1
+    return min(enough, box)
 
 
 def _median(histogram: np.ndarray, width: float) -> float:
