@@ -23,8 +23,8 @@ import tempfile
 from pathlib import Path
 
 import common
-import gemmi
 import numpy as np
+from particles import DATA, asymmetric_complex, simulate, stack_of
 
 from hpdp_dask.formats.mrc import MrcStack, write_stack
 from hpdp_dask.formats.particles import ParticleTable, SourceTables
@@ -32,52 +32,10 @@ from hpdp_dask.formats.star import read_particles, write_particles
 from hpdp_dask.numerics.rotations import euler_to_matrix
 from hpdp_dask.stacks.store import open_stack
 
-DATA = common.TEST_DATA / "cryoem"
 CLASSES, ITERATIONS, DIAMETER = 10, 25, 190
 
 #: What a particle of the junk test is.
 COMPLEX, OTHER, NOISE = 0, 1, 2
-
-
-def simulate(folder: Path, model: Path, options: str) -> Path:
-    """Simulate particles unless they are there; gives their star file."""
-    if not folder.is_dir():
-        ctf = DATA / "ctf" / "empiar10028_ctf.npz"
-        words = [common.hpdp(), "cryoem", "simulate", "-o", folder, "--model", model, "--ctf", ctf]
-        common.run([*words, *options.split()])
-    return folder / "particles.star"
-
-
-def two_chains(folder: Path) -> Path:
-    """Write chains A and B of 6zwv as a model of their own."""
-    path = folder / "dimer.cif"
-    structure = gemmi.read_structure(str(DATA / "models" / "6zwv.cif.gz"))
-    structure.remove_alternative_conformations()
-    for chain in [chain.name for chain in structure[0] if chain.name not in ("A", "B")]:
-        structure[0].remove_chain(chain)
-    structure.make_mmcif_document().write_file(str(path))
-    return path
-
-
-def without_poses(star: Path) -> Path:
-    """Write a star file beside another, of the same images without poses."""
-    table = read_particles(star)
-    del table.particles["euler_angles"], table.particles["shift"]
-    for label in [*table.source.particles]:
-        if label.startswith(("rlnAngle", "rlnOrigin")):
-            del table.source.particles[label]
-    blind = star.with_name("blind.star")
-    write_particles(blind, table)
-    return blind
-
-
-def stack_of(star: Path, path: Path) -> Path:
-    """Import and normalise particles unless that was done."""
-    if not path.is_dir():
-        raw = path.with_suffix(".raw.zarr")
-        common.run([common.hpdp(), "import", star, "-o", raw, "--overwrite"])
-        common.run([common.hpdp(), "cryoem", "normalize", raw, "-o", path])
-    return path
 
 
 def scatter(star: Path, class_number: np.ndarray) -> float:
@@ -112,13 +70,8 @@ def classes_of(output: Path) -> np.ndarray:
 
 def beside_relion(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Classify the same images with both programs."""
-    star = simulate(
-        folder / "asymmetric",
-        two_chains(folder),
-        "--assembly none --symmetry C1 --number 5000 --box 64 --pixel-size 3.5 --snr 0.1 "
-        "--seed 5000",
-    )
-    blind = without_poses(star)
+    star = asymmetric_complex(folder, 5000)
+    blind = star.with_name("blind.star")
     stack = stack_of(blind, folder / "asymmetric.zarr")
     count = ("--classes", str(CLASSES), "--iterations", str(ITERATIONS))
     number = open_stack(stack).sizes["particle"]
@@ -195,7 +148,7 @@ def junk(folder: Path) -> dict[str, object]:
         DATA / "models" / "8bk7.cif.gz",
         "--number 500 --box 64 --pixel-size 3.5 --snr 0.1",
     )
-    star, kind = mixture(folder, folder / "asymmetric" / "particles.star", other)
+    star, kind = mixture(folder, asymmetric_complex(folder, 5000), other)
     stack = stack_of(star, folder / "mixture.zarr")
     output = folder / "mixture_classes"
     classify(stack, output, "--classes", "20")

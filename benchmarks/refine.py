@@ -4,7 +4,7 @@ Simulates particles of an asymmetric complex (chains A and B of 6zwv, 208 kDa; 6
 SNR 0.1, real CTF rows), takes their poses away, and refines them from the map of the model
 low-passed to 60 Å: 1,500 particles beside RELION at its cheaper sampling, and 5,000 beside RELION
 at its defaults, whose whole run takes hours: it is stopped after `--relion-minutes` of wall clock
-time, and the iterations that it has left are counted at the price of the last.
+time, and extrapolated at the mean price of the iterations that it has made.
 
     python benchmarks/refine.py [--folder DIR] [--relion-minutes 20]
 
@@ -25,7 +25,7 @@ from pathlib import Path
 import common
 import numpy as np
 import psutil
-from particles import asymmetric_complex, without_poses
+from particles import asymmetric_complex
 
 from hpdp_dask.formats.mrc import read_map
 from hpdp_dask.formats.star import read_particles
@@ -83,12 +83,12 @@ def _frame(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def relion(
     program: Path, particles: Path, out: Path, cheaper: bool, minutes: float | None
-) -> tuple[float, float, int, bool]:
+) -> tuple[float, int, bool]:
     """Run RELION's auto-refinement.
 
     Returns
     -------
-    cpu, wall : float
+    cpu : float
         Seconds.
     iterations : int
     ended : bool
@@ -124,7 +124,6 @@ def relion(
                 ended = False
                 break
             time.sleep(0.5)
-    wall = time.perf_counter() - start
     if ended and running.returncode:
         raise SystemExit((out / "log").read_text()[-2000:])
     done = [
@@ -132,7 +131,7 @@ def relion(
         for path in out.iterdir()
         if (found := re.match(r"run_it(\d+)_data.star", path.name))
     ]
-    return sum(spent.values()), wall, max(done, default=0), ended
+    return sum(spent.values()), max(done, default=0), ended
 
 
 def _measure(parent: int, spent: dict[int, float]) -> None:
@@ -165,9 +164,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     program = common.program("relion_refine_mpi", options.relion)
     figures: dict[str, object] = {}
     for number in options.numbers:
-        particles = asymmetric_complex(folder, number)
-        without_poses(particles)
-        refine(asymmetric_complex(folder, 200), folder)  # compiles the kernels, once
+        particles = asymmetric_complex(folder, number).parent
+        refine(asymmetric_complex(folder, 200).parent, folder)  # compiles the kernels, once
         cost, found = refine(particles, folder)
         name = f"{number} particles"
         figures |= {f"{name}, hpdp: CPU s": cost.cpu, f"{name}, hpdp: wall s": cost.wall}
@@ -178,7 +176,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         cheaper = number <= 1500
         out = folder / f"{particles.name}_relion"
         minutes = None if cheaper else options.relion_minutes
-        cpu, _, iterations, ended = relion(program, particles, out, cheaper, minutes)
+        cpu, iterations, ended = relion(program, particles, out, cheaper, minutes)
         sampling = "cheaper sampling" if cheaper else "defaults"
         theirs = f"{name}, relion at its {sampling}"
         figures |= {f"{theirs}: CPU s": cpu, f"{theirs}: iterations": iterations}
@@ -186,7 +184,6 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             peer = quality(particles, out / "run_class001.mrc", out / "run_data.star")
             figures |= {f"{theirs}: {key}": value for key, value in peer.items()}
         else:
-            # its later iterations take longer than the first, so this is a lower bound
             cpu *= RELION_ITERATIONS / max(1, iterations)
             figures[f"{theirs}: CPU s, extrapolated to {RELION_ITERATIONS} iterations"] = cpu
         figures[f"{name}: CPU, hpdp / relion"] = cost.cpu / cpu
