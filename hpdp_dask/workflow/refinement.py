@@ -18,6 +18,7 @@ from hpdp_dask.workflow.folder import RunFolder, output_folder
 from hpdp_dask.workflow.reconstruction import check_truth, describe_cluster
 
 if TYPE_CHECKING:
+    import pandas as pd
     from distributed import Client
 
     from hpdp_dask.dataflow.progress import Progress
@@ -263,7 +264,9 @@ def refinement_sections(
             [
                 fsc_chart(
                     {
-                        f"iteration {by_iteration.index[place]}": by_iteration.iloc[place]
+                        f"iteration {by_iteration.index[place]}": _compared(
+                            by_iteration.iloc[place]
+                        )
                         for place in shown
                     },
                     result.box,
@@ -300,3 +303,10 @@ def refinement_sections(
             ),
         ),
     ]
+
+
+def _compared(curve: pd.Series) -> np.ndarray:
+    """Leave out the shells beyond those that were compared, where the correlation is 0."""
+    values = curve.to_numpy(dtype=np.float64, copy=True)
+    values[int(np.flatnonzero(values).max(initial=0)) + 1 :] = np.nan
+    return values

@@ -17,6 +17,13 @@ from hpdp_dask.stacks.shards import ImageReader
 #: Images that are measured, at most: in number, and in bytes of float32.
 _MOST_IMAGES, _MOST_BYTES = 2000, 256 << 20
 
+#: Power of the signal over that of the noise, at low resolution, that is needed to begin. Ice and
+#: neighbours alone have some; particles have their noise's and more.
+_LEAST_SIGNAL = 0.05
+
+#: Standard deviations that are no chance.
+_CHANCE = 5.0
+
 
 @dataclass(frozen=True)
 class Spectra:
@@ -30,11 +37,14 @@ class Spectra:
         Of the images, less that of the noise.
     ctf_power : (N // 2 + 1,) ndarray of float64
         Mean of CTF².
+    images : int
+        How many were measured.
     """
 
     noise_power: np.ndarray
     signal_power: np.ndarray
     ctf_power: np.ndarray
+    images: int
 
 
 def measure_spectra(stack_path: Path, groups: int, diameter: float, seed: int) -> Spectra:
@@ -76,7 +86,9 @@ def measure_spectra(stack_path: Path, groups: int, diameter: float, seed: int) -
     ctf = evaluate_ctf(coefficients_of(block, np.arange(most)), plane.x / box, plane.y / box)
     samples = np.bincount(plane.shell)
     ctf_power = np.bincount(plane.shell, weights=(ctf**2).mean(axis=0)) / samples
-    return Spectra(noise_power, power.mean(axis=0) - noise_power[group].mean(axis=0), ctf_power)
+    return Spectra(
+        noise_power, power.mean(axis=0) - noise_power[group].mean(axis=0), ctf_power, most
+    )
 
 
 def grey_scale(volume: np.ndarray, spectra: Spectra, last: int) -> float:
@@ -106,11 +118,16 @@ def grey_scale(volume: np.ndarray, spectra: Spectra, last: int) -> float:
     return float(np.sqrt(max(0.0, (shell * seen).sum() / max((shell * expected).sum(), 1e-30))))
 
 
-def signal_share(spectra: Spectra, last: int) -> float:
-    """Give the power of the signal over that of the noise on the shells 1..last."""
+def has_signal(spectra: Spectra, last: int) -> bool:
+    """Tell whether images have clearly more power than their noise on the shells 1..last.
+
+    Clearly: by `_LEAST_SIGNAL` of it, and by more than chance gives a sum of so many samples.
+    """
     shell = np.arange(1, last + 1)
     noise = spectra.noise_power.mean(axis=0)[shell]
-    return float((shell * spectra.signal_power[shell]).sum() / (shell * noise).sum())
+    share = float((shell * spectra.signal_power[shell]).sum() / (shell * noise).sum())
+    samples = spectra.images * np.pi * last**2 / 2
+    return share > max(_LEAST_SIGNAL, _CHANCE / np.sqrt(samples))
 
 
 def _smooth(spectrum: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from hpdp_dask.cryoem.fsc import write_fsc
 from hpdp_dask.cryoem.reconstruct import one_pixel_size
 from hpdp_dask.cryoem.refine.inputs import check_mask, prepare_reference
 from hpdp_dask.cryoem.refine.loop import RefineLoop
-from hpdp_dask.cryoem.refine.spectra import measure_spectra, signal_share
+from hpdp_dask.cryoem.refine.spectra import has_signal, measure_spectra
 from hpdp_dask.cryoem.refine.state import State
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
 from hpdp_dask.dataflow.iterate import Iterated, iterate
@@ -38,10 +38,6 @@ _DIAMETER = 0.75
 
 #: Images of less evidence than this, mean of log-likelihood ratios, show nothing of the map.
 _NOTHING = 1.0
-
-#: Power of the signal over that of the noise, at low resolution, that is needed to begin. Ice
-#: and neighbours alone have some; particles have their noise's and more.
-_LEAST_SIGNAL = 0.05
 
 #: Scales are found for micrographs only if there are so many particles on each, on average.
 _PARTICLES_PER_MICROGRAPH = 3
@@ -187,7 +183,7 @@ def refine(
     groups = int(stack["optics_group"].values.max()) + 1
     spectra = measure_spectra(stack_path, groups, diameter / pixel_size, seed)
     shell = max(2, int(box * pixel_size / initial_resolution))
-    if signal_share(spectra, shell) < _LEAST_SIGNAL:
+    if not has_signal(spectra, shell):
         raise InputError(
             f"{stack_path}: up to {initial_resolution:g} Å the images have no more power than "
             "their noise, so there is nothing to align; are they particles, and is the mask "
