@@ -34,7 +34,7 @@ from hpdp_dask.dataflow.leaves import (
 )
 from hpdp_dask.dataflow.notes import heard
 from hpdp_dask.dataflow.progress import Progress
-from hpdp_dask.dataflow.results import Rows, gather, read_results, write_results
+from hpdp_dask.dataflow.results import Rows, count_results, gather, read_results, write_results
 from hpdp_dask.dataflow.running import Done, on_host, run_tree
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.writing import write_whole
@@ -120,7 +120,7 @@ class Expectation(Protocol[A, S_co]):
         block : xarray.Dataset
             Of `preparation`, those rows that take part; `image` is their place in the stack.
         before : dict of arrays or None
-            The results of the last pass for these images, if it had them all.
+            The results of the last pass for these images, if all images took part in it.
 
         Returns
         -------
@@ -192,7 +192,7 @@ class _Work:
     path: Path
     expectation: Expectation[Any, Any]
     results: Path
-    before: Path
+    before: Path | None
     room: int
     task: str = "expect"
     returns: bool = True
@@ -206,7 +206,9 @@ class _Work:
         rows = chosen_images(self.expectation, leaf)
         sums, results = self.expectation.start(), []
         for block in self._blocks(leaf, rows):
-            before = read_results(self.before, block["image"].values)
+            before = None
+            if self.before is not None:
+                before = read_results(self.before, block["image"].values)
             sums, found = self.expectation.fold(sums, block, before)
             results.append({"image": block["image"].values, **found})
             done(block.sizes["particle"])
@@ -334,7 +336,8 @@ def iterate(
         if say is not None and not told:
             say(forecast)
             told = True
-        work = _Work(path, expectation, following / _RESULTS, here / _RESULTS, room)
+        before = here / _RESULTS if count_results(here / _RESULTS) == reader.number else None
+        work = _Work(path, expectation, following / _RESULTS, before, room)
         images = [len(chosen_images(expectation, leaf)) for leaf in leaves]
         done = progress.track(expectation.name, sum(images)).advance if progress else None
         with heard(client, say):

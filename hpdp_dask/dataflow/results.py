@@ -32,33 +32,32 @@ def write_results(file: Path, blocks: Sequence[Rows]) -> None:
         np.savez(stream, allow_pickle=False, **columns)
 
 
-def read_results(folder: Path, images: np.ndarray) -> Rows | None:
-    """Read the results of some images.
+def read_results(folder: Path, images: np.ndarray) -> Rows:
+    """Read the results of some images, all of which must be there.
 
     Parameters
     ----------
     folder : Path
     images : (n,) ndarray of int
         Their places in the stack, in order.
-
-    Returns
-    -------
-    dict of arrays or None
-        None unless there are results of all of them.
     """
     found = [
         _load(file)
         for file in _files(folder)
         if (span := Leaf.of_file(file)).start <= images[-1] and images[0] < span.stop
     ]
-    if not found:
-        return None
     columns = _join(found)
     at = np.searchsorted(columns["image"], images)
-    at = np.minimum(at, len(columns["image"]) - 1)
-    if not np.array_equal(columns["image"][at], images):
-        return None
     return {name: column[at] for name, column in columns.items() if name != "image"}
+
+
+def count_results(folder: Path) -> int:
+    """Count the images that there are results of."""
+    number = 0
+    for file in _files(folder):
+        with np.load(file, allow_pickle=False) as columns:
+            number += len(columns["image"])
+    return number
 
 
 def gather(folder: Path) -> Rows:
