@@ -274,3 +274,6 @@ def postprocess_command(
     print(f"Without the mask: {describe_resolution(found['resolution_unmasked'])}")
     print(f"B-factor: {found['b_factor']:.0f} Å²")
     print(f"Report: {output / 'report.html'}")
+
+
+from hpdp_dask.cli import classes, initial_model, refine  # noqa: E402, F401  their commands are of this group

@@ -31,6 +31,9 @@ from hpdp_dask.numerics.rotations import euler_to_matrix
 _FRACTION = 0.999
 _MOST_ORIENTATIONS, _MOST_SHIFTS = 100, 12
 
+#: Coarse levels compare this share of the shells at most: a third of the samples prunes as well.
+_COARSE_SHARE = 0.6
+
 #: How far from the last orientation local searches reach, steps of their first grid.
 _LOCAL_REACH = 1.4
 
@@ -151,6 +154,7 @@ def plan_search(
         if above:
             # a step of the grid is an arc of at most 1.2 times the detail that is compared
             reach = min(radius, max(4, int(box / grids.resolution_for(order, diameter))))
+            reach = min(reach, max(8, int(_COARSE_SHARE * radius)))
         levels.append(Level(order, half_plane(box, reach), shift_step * 2**above))
     return Plan(tuple(levels), perturbation, operators, local, shift_range, shift_sigma)
 
