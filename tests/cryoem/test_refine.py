@@ -1,17 +1,24 @@
 """Refinement of simulated particles: poses and maps come out right, the same everywhere."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from hpdp_dask.cryoem import contrast
 from hpdp_dask.cryoem.reconstruct import reconstruct
+from hpdp_dask.cryoem.refine import expectation
 from hpdp_dask.cryoem.refine.inputs import check_mask, prepare_reference
+from hpdp_dask.cryoem.refine.loop import RefineLoop
+from hpdp_dask.cryoem.refine.spectra import measure_spectra
 from hpdp_dask.cryoem.refine.stage import refine
 from hpdp_dask.cryoem.refine.state import Sampling, last_shell, next_radius
 from hpdp_dask.cryoem.simulate import phantom, potential_map, simulate_particles
+from hpdp_dask.dataflow.leaves import read_rows
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import mrc
+from hpdp_dask.numerics.arrays import to_host
 from hpdp_dask.numerics.rotations import angular_distance, euler_to_matrix, random_rotations
 from hpdp_dask.numerics.shells import fourier_shell_correlation, resolution_at
 from hpdp_dask.numerics.symmetry import point_group, symmetry_distance
@@ -126,6 +133,40 @@ def test_interrupted_run_goes_on_to_the_same_result(inline, stack, truth, tmp_pa
     )
 
 
+@pytest.mark.gpu
+def test_device_finds_what_the_host_finds(stack, truth, tmp_path):
+    loop = RefineLoop(
+        reference=truth,
+        box=BOX,
+        pixel_size=PIXEL_SIZE,
+        symmetry="D3",
+        mask_diameter=DIAMETER,
+        mask=None,
+        initial_resolution=40.0,
+        spectra=measure_spectra(stack, 1, DIAMETER / PIXEL_SIZE, 0),
+        micrographs=0,
+        seed=0,
+    )
+    state = loop.begin(tmp_path)
+    rows = np.arange(64)
+
+    def fold():
+        search = loop.expectation(state, tmp_path, tmp_path)
+        block = search.preparation(read_rows(stack, rows)).assign(image=("particle", rows))
+        sums, results = search.fold(search.start(), block, None)
+        return to_host(sums.volumes), sums.residual, results
+
+    on_device = fold()
+    with (
+        mock.patch.object(expectation, "fast_namespace", return_value=np),
+        mock.patch.object(contrast, "fast_namespace", return_value=np),
+    ):
+        on_host = fold()
+    for mine, theirs in zip(on_device[:2], on_host[:2], strict=True):
+        assert np.allclose(mine, theirs, atol=1e-3 * np.abs(theirs).max())
+    assert np.allclose(on_device[2]["shift"], on_host[2]["shift"], atol=0.01)
+
+
 def test_noise_is_refused(truth, tmp_path, particles):
     table, images = particles
     noise = np.random.default_rng(0).standard_normal(images.shape, np.float32)
@@ -228,13 +269,12 @@ def test_sampling_grows():
 
 
 def test_mean_orientation_lies_between():
-    from hpdp_dask.cryoem.refine.expectation import mean_orientation
     from hpdp_dask.numerics.rotations import rotation_vector_to_matrix
 
     base = random_rotations(5, 1)
     turn = rotation_vector_to_matrix(np.radians([[0, 0, 0], [0, 0, 2.0], [0, 90.0, 0]]))
     matrices = np.einsum("cij,njk->ncik", turn, base)
     probability = np.tile([0.5, 0.5, 0.0], (5, 1))
-    mean, spread = mean_orientation(matrices, probability, 10.0)
+    mean, spread = expectation.mean_orientation(matrices, probability, 10.0)
     assert np.allclose(angular_distance(mean, matrices[:, 0]), 1.0, atol=1e-3)
     assert np.allclose(spread, 1.0, atol=1e-3)
