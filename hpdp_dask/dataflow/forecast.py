@@ -147,6 +147,7 @@ def room_for_images(
     if client is None:
         workers, lanes = [(1, psutil.virtual_memory().available)], 1
     else:
+        client.wait_for_workers(1)  # they may be on their way back
         found = client.scheduler_info(n_workers=-1)["workers"].values()
         total = psutil.virtual_memory().total
         workers = [(each["nthreads"], each["memory_limit"] or total) for each in found]

@@ -11,10 +11,11 @@ from hpdp_dask.cryoem.postprocess_inputs import check_mask_values
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_map, write_map
 from hpdp_dask.numerics.masks import low_pass_filter, soft_sphere
-from hpdp_dask.numerics.symmetry import point_group, symmetrize
+from hpdp_dask.numerics.symmetry import point_group
+from hpdp_dask.numerics.symmetry_axes import symmetry_score
 
-#: Below this correlation with itself, turned by the operators, a map contradicts a symmetry.
-_SYMMETRIC = 0.8
+#: The symmetry of a reference is looked at in so many shells at least.
+_FEWEST_SHELLS = 5
 
 #: A mask that leaves out more than this share of the reference is worth a word; more than half
 #: of it cannot be meant.
@@ -91,7 +92,7 @@ def prepare_reference(
     volume = volume * soft_sphere(box, diameter / 2, 5.0)
     if not volume.std() > 0:
         raise InputError(f"{path}: the map is empty inside the mask diameter; give another map.")
-    notes += _check_symmetry(path, volume, symmetry, resolution)
+    notes += _check_symmetry(path, volume, symmetry, pixel_size, resolution)
     write_map(output, volume.astype(np.float32), pixel_size)
     return notes
 
@@ -107,23 +108,21 @@ def _resample(volume: np.ndarray, found: float, box: int, pixel_size: float) -> 
     )
 
 
-def _check_symmetry(path: Path, volume: np.ndarray, symmetry: str, resolution: float) -> list[str]:
+def _check_symmetry(
+    path: Path, volume: np.ndarray, symmetry: str, pixel_size: float, resolution: float
+) -> list[str]:
     """Tell if a map is not as a point group would have it."""
     operators = point_group(symmetry)
     if len(operators) == 1:
         return []
-    centred = volume - volume.mean()
-    same = symmetrize(volume, operators)
-    same -= same.mean()
-    # the mean over operators of the correlation of the map with itself turned
-    correlation = float((same * centred).sum() / (centred**2).sum())
-    mean = (correlation * len(operators) - 1.0) / (len(operators) - 1.0)
-    if mean >= _SYMMETRIC:
+    radius = max(_FEWEST_SHELLS, int(len(volume) * pixel_size / resolution))
+    found = symmetry_score(volume, operators, radius)
+    if found.holds:
         return []
     return [
-        f"{path}: at {resolution:.0f} Å the map correlates {mean:.2f} with itself turned by the "
-        f"operators of {symmetry}, expected {_SYMMETRIC:g} or more: it has another symmetry, or "
-        "its axes are not where they should be."
+        f"{path}: at {len(volume) * pixel_size / radius:.0f} Å the map correlates "
+        f"{found.score:.2f} with itself turned by the operators of {symmetry}, where chance gives "
+        f"{found.chance:.2f}: it has another symmetry, or its axes are not where they should be."
     ]
 
 
