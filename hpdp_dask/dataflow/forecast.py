@@ -118,9 +118,26 @@ def check_memory(
         )
 
 
-def room_for_images(
-    client: Client | None, path: Path, expectation: Any, leaves: int
-) -> tuple[int, str]:
+class MemoryPlan(NamedTuple):
+    """What the passes of a loop do with the memory of the workers.
+
+    Attributes
+    ----------
+    room : int
+        Bytes for prepared images in each worker process, so that it stays below Dask's threshold
+        for putting results on disk.
+    on_disk : bool
+        Sums go through files, since the workers cannot hold those of a tree.
+    words : str
+        The need, for a person.
+    """
+
+    room: int
+    on_disk: bool
+    words: str
+
+
+def plan_memory(client: Client | None, path: Path, expectation: Any, leaves: int) -> MemoryPlan:
     """Find what a pass over images needs, and how much is left to keep prepared images in.
 
     Parameters
@@ -129,20 +146,18 @@ def room_for_images(
     path : Path
         The stack, for messages.
     expectation : iterate.Expectation
+        The pass that takes the most.
     leaves : int
 
     Returns
     -------
-    room : int
-        Bytes for images in each worker process, so that it stays below Dask's threshold for
-        putting results on disk.
-    forecast : str
-        The need in words.
+    MemoryPlan
 
     Raises
     ------
     InputError
-        The workers have too little memory: what is needed, what there is and what to do.
+        The workers have too little memory even if sums go through files: what is needed, what
+        there is and what to do.
     """
     if client is None:
         workers, lanes = [(1, psutil.virtual_memory().available)], 1
@@ -152,21 +167,30 @@ def room_for_images(
         total = psutil.virtual_memory().total
         workers = [(each["nthreads"], each["memory_limit"] or total) for each in found]
         lanes = sum(threads for threads, _ in workers)
-    rooms = []
-    for threads, limit in workers:
-        sums = threads * most_held(leaves, lanes) * expectation.nbytes
-        needed = IDLE_BYTES + sums + threads * expectation.working_bytes
-        if needed > limit:
-            raise InputError(
-                f"{path}: {expectation.name} needs {format_bytes(needed)} of memory on each worker "
-                f"({format_bytes(sums)} for sums, {format_bytes(expectation.working_bytes)} a "
-                f"thread for the model and a batch of images), and the workers have "
-                f"{format_bytes(limit)}; use fewer workers with more memory each, a coarser "
-                "resolution, or images of a smaller box."
-            )
-        rooms.append((max(0, int(_FILLED * limit) - needed), needed, limit))
-    room, needed, limit = min(rooms)
-    return room, (
-        f"Memory: about {format_bytes(needed)} of {format_bytes(limit)} on each worker, and up to "
-        f"{format_bytes(room)} to keep images in between passes"
+
+    def need(threads: int, held: int) -> int:
+        each = held * expectation.nbytes + expectation.working_bytes
+        return IDLE_BYTES + threads * int(each)
+
+    held = most_held(leaves, lanes)
+    on_disk = any(need(threads, held) > _FILLED * limit for threads, limit in workers)
+    if on_disk:
+        held = HELD_OF_DURABLE
+    threads, limit = min(workers, key=lambda each: each[1] - need(each[0], held))
+    needed = need(threads, held)
+    if needed > limit:
+        raise InputError(
+            f"{path}: {expectation.name} may need {format_bytes(needed)} of memory on each worker "
+            f"({held} sums of {format_bytes(expectation.nbytes)} and "
+            f"{format_bytes(expectation.working_bytes)} for the model and a batch of images, a "
+            f"thread), and the workers have {format_bytes(limit)}; use fewer workers with more "
+            "memory each, or images of a smaller box."
+        )
+    room = max(0, int(_FILLED * limit) - needed)
+    where = ", sums in files" if on_disk else ""
+    return MemoryPlan(
+        room,
+        on_disk,
+        f"Memory: up to about {format_bytes(needed)} of {format_bytes(limit)} on each worker"
+        f"{where}, and {format_bytes(room)} to keep images in between passes",
     )

@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from hpdp_dask.dataflow.forecast import room_for_images
+from hpdp_dask.dataflow.forecast import MemoryPlan, plan_memory
 from hpdp_dask.dataflow.kept import while_they_fit
 from hpdp_dask.dataflow.leaves import (
     Leaf,
@@ -165,6 +165,9 @@ class Loop(Protocol[S]):
     def expectation(self, state: S, folder: Path, following: Path) -> Expectation[Any, S]:
         """Make the pass that follows a state, whose model is in a folder, into the next folder."""
 
+    def largest(self, state: S, folder: Path) -> Expectation[Any, S]:
+        """Give a pass that takes as much memory as any that may come; it is not run."""
+
 
 @dataclass(frozen=True)
 class Iterated(Generic[S]):
@@ -193,7 +196,8 @@ class _Work:
     expectation: Expectation[Any, Any]
     results: Path
     before: Path | None
-    room: int
+    plan: MemoryPlan
+    sums: Path
     task: str = "expect"
     returns: bool = True
 
@@ -213,7 +217,7 @@ class _Work:
             results.append({"image": block["image"].values, **found})
             done(block.sizes["particle"])
         write_results(self.results / leaf.file_name, results)
-        return on_host(sums)
+        return self._put(leaf, on_host(sums))
 
     def _blocks(self, leaf: Leaf, rows: np.ndarray) -> Iterator[xr.Dataset]:
         """Give the prepared images of a leaf, kept or made."""
@@ -225,11 +229,11 @@ class _Work:
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
             if not wanted.size:
                 continue
-            if self.expectation.share < _FEW and self.room == 0:
+            if self.expectation.share < _FEW and self.plan.room == 0:
                 yield self._prepare(wanted)
                 continue
             whole = while_they_fit(
-                owner, (first, last), partial(self._prepare, np.arange(first, last)), self.room
+                owner, (first, last), partial(self._prepare, np.arange(first, last)), self.plan.room
             )
             yield whole if len(wanted) == last - first else whole.isel(particle=wanted - first)
 
@@ -239,15 +243,53 @@ class _Work:
 
     def add(self, sums: Iterable[Any]) -> Any:
         """Add to a copy of the first: Dask may need them again."""
-        parts = iter(sums)
-        total = deepcopy(next(parts))
-        for part in parts:
-            total = self.expectation.merge(total, part)
-        return total
+        if not self.plan.on_disk:
+            parts = iter(sums)
+            total = deepcopy(next(parts))
+            for part in parts:
+                total = self.expectation.merge(total, part)
+            return total
+        files = list(sums)
+        span = Leaf(Leaf.of_file(files[0]).start, Leaf.of_file(files[-1]).stop)
+        # a sum whose task runs again, since its worker died, has taken its parts away already
+        if not self._file(span).is_file():
+            total = self._take(files[0])
+            for file in files[1:]:
+                total = self.expectation.merge(total, self._take(file))
+            self._put(span, total)
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+        return str(self._file(span))
 
     def end(self, total: Any) -> Any:
         """Make the next model and state."""
-        return self.expectation.finish(total)
+        state = self.expectation.finish(self._take(total))
+        if self.plan.on_disk:
+            Path(total).unlink(missing_ok=True)
+        return state
+
+    def _file(self, span: Leaf) -> Path:
+        return (self.sums / span.file_name).with_suffix(".npz")
+
+    def _put(self, span: Leaf, total: Any) -> Any:
+        """Keep sums where the plan says: in memory, or in a file, whose name is given."""
+        if not self.plan.on_disk:
+            return total
+        file = self._file(span)
+        arrays = total if isinstance(total, tuple) else (total,)
+        with write_whole(file, sum(array.nbytes for array in arrays)) as stream:
+            np.savez(stream, *arrays)
+        return str(file)
+
+    def _take(self, total: Any) -> Any:
+        if not self.plan.on_disk:
+            return total
+        with np.load(total, allow_pickle=False) as found:
+            arrays = list(found.values())
+        kind = type(self.expectation.start())
+        if not issubclass(kind, tuple):
+            return arrays[0]
+        return kind(*arrays) if hasattr(kind, "_fields") else kind(arrays)
 
 
 def chosen_images(expectation: Expectation[Any, Any], leaf: Leaf) -> np.ndarray:
@@ -322,7 +364,7 @@ def iterate(
         _checkpoint(first, state)
     if tell is not None:
         tell(state)
-    told = False
+    plan: MemoryPlan | None = None
     while not loop.is_done(state):
         here = folder / f"{_iteration(state):03d}"
         following = _new_folder(folder / f"{_iteration(state) + 1:03d}")
@@ -332,12 +374,12 @@ def iterate(
             reader.layout.images_per_chunk,
             int(expectation.images_per_leaf / min(1.0, expectation.share)),
         )
-        room, forecast = room_for_images(client, path, expectation, len(leaves))
-        if say is not None and not told:
-            say(forecast)
-            told = True
+        if plan is None:
+            plan = plan_memory(client, path, loop.largest(state, here), len(leaves))
+            if say is not None:
+                say(plan.words)
         before = here / _RESULTS if count_results(here / _RESULTS) == reader.number else None
-        work = _Work(path, expectation, following / _RESULTS, before, room)
+        work = _Work(path, expectation, following / _RESULTS, before, plan, following)
         images = [len(chosen_images(expectation, leaf)) for leaf in leaves]
         done = progress.track(expectation.name, sum(images)).advance if progress else None
         with heard(client, say):

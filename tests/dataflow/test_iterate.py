@@ -96,6 +96,9 @@ class Adding:
     def expectation(self, state, folder, following):
         return Pass(folder, following, state.iteration + 1, self.share, self.crash)
 
+    def largest(self, state, folder):
+        return self.expectation(state, folder, folder)
+
 
 def test_passes_do_not_depend_on_workers(client, make_stack, tmp_path):
     path, _ = make_stack(100)
@@ -114,7 +117,7 @@ def test_states_are_told_and_memory_said(make_stack, tmp_path):
     iterate(path, Adding(), tmp_path / "loop", tell=told.append, say=said.append)
     assert [state.iteration for state in told] == [0, 1, 2, 3]
     assert len(said) == 1
-    assert said[0].startswith("Memory: about ")
+    assert said[0].startswith("Memory: up to about ")
 
 
 @pytest.mark.parametrize("inline", [True, False])
@@ -144,6 +147,54 @@ def test_worker_killed_in_a_pass_changes_nothing(client, make_stack, tmp_path):
     assert hurt.state == whole.state
     assert np.array_equal(hurt.results["twice"], whole.results["twice"])
     client.wait_for_workers(2, timeout=30)
+
+
+@dataclass(frozen=True)
+class Large(Pass):
+    """Sums that the workers cannot hold several of; two arrays."""
+
+    nbytes: int = 200 << 20
+
+    def start(self):
+        return np.zeros(3), np.zeros(1)
+
+    def fold(self, sums, block, before):
+        first, results = super().fold(sums[0], block, before)
+        return (first, sums[1] + len(results["twice"])), results
+
+    def merge(self, sums, other):
+        return sums[0] + other[0], sums[1] + other[1]
+
+    def finish(self, sums):
+        assert sums[1][0] == sums[0][1]
+        return super().finish(sums[0])
+
+
+@dataclass(frozen=True)
+class AddingLarge(Adding):
+    def expectation(self, state, folder, following):
+        return Large(folder, following, state.iteration + 1, self.share, self.crash)
+
+
+def test_sums_that_memory_does_not_hold_go_through_files(client, make_stack, tmp_path):
+    path, _ = make_stack(100)
+    said = []
+    small = iterate(path, Adding(), tmp_path / "small", client=client)
+    large = iterate(path, AddingLarge(), tmp_path / "large", client=client, say=said.append)
+    assert "sums in files" in said[0]
+    assert large.state == small.state
+    assert not list((tmp_path / "large").glob("0*/leaf-*"))
+
+
+def test_too_little_memory_is_told_before_the_first_pass(client, make_stack, tmp_path):
+    @dataclass(frozen=True)
+    class TooLarge(Adding):
+        def largest(self, state, folder):
+            return Large(folder, folder, 1, 1.0, None, nbytes=1 << 30)
+
+    path, _ = make_stack(20)
+    with pytest.raises(InputError, match=r"may need 3.2\d GiB of memory .* the workers have"):
+        iterate(path, TooLarge(), tmp_path / "loop", client=client)
 
 
 def test_folder_of_another_loop_is_refused(make_stack, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpdp_dask.cryoem.classify.expectation import Expectation
@@ -45,3 +45,8 @@ class ClassLoop:
     def expectation(self, state: State, folder: Path, following: Path) -> Expectation:
         """Give the pass that follows a state."""
         return Expectation(self.settings, state, folder, following)
+
+    def largest(self, state: State, folder: Path) -> Expectation:
+        """Give the pass that takes the most memory: the last, to the last shell."""
+        last = replace(state, iteration=self.settings.iterations - 1, radius=self.settings.limit)
+        return Expectation(self.settings, last, folder, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpdp_dask.cryoem.initial_model.expectation import Expectation
@@ -43,3 +43,8 @@ class Search:
         if state.iteration == 0 and self.start is None:
             return FirstPass(self.settings, following)
         return Expectation(self.settings, state, folder, following)
+
+    def largest(self, state: State, folder: Path) -> Expectation:
+        """Give the pass that takes the most memory: the last."""
+        last = replace(state, iteration=self.settings.iterations)
+        return Expectation(self.settings, last, folder, folder)

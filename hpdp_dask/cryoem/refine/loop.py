@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from hpdp_dask.cryoem.refine.expectation import RefineExpectation
 from hpdp_dask.cryoem.refine.maximization import Maximization, box_for
 from hpdp_dask.cryoem.refine.spectra import Spectra, grey_scale
-from hpdp_dask.cryoem.refine.state import State
+from hpdp_dask.cryoem.refine.state import LOCAL_ORDER, State
 from hpdp_dask.formats import mrc
 from hpdp_dask.numerics import fourier
 from hpdp_dask.numerics.symmetry import point_group
@@ -85,7 +85,15 @@ class RefineLoop:
 
     def expectation(self, state: State, folder: Path, following: Path) -> RefineExpectation:
         """Make the next pass."""
-        settings = Maximization(
+        return RefineExpectation(state, self._settings(following), folder, self.seed)
+
+    def largest(self, state: State, folder: Path) -> RefineExpectation:
+        """Give a pass to Nyquist's frequency, the one that takes the most memory."""
+        last = replace(state, radius=self.box // 2, order=LOCAL_ORDER, local=True)
+        return RefineExpectation(last, self._settings(folder), folder, self.seed)
+
+    def _settings(self, following: Path) -> Maximization:
+        return Maximization(
             box=self.box,
             pixel_size=self.pixel_size,
             operators=point_group(self.symmetry),
@@ -93,4 +101,3 @@ class RefineLoop:
             mask=self.mask,
             following=following,
         )
-        return RefineExpectation(state, settings, folder, self.seed)
