@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,14 @@ def refine_into(
     folder: Path | None = None,
 ) -> Refinement:
     """Refine into the folder of a run, or one in it; parameters as of `run_refinement`."""
+    began = time.perf_counter()
+
+    def tell(state: State) -> None:
+        nonlocal began
+        seconds, began = time.perf_counter() - began, time.perf_counter()
+        if state.history:
+            say(f"{describe(state)} ({seconds:.0f} s)")
+
     with run.stage("refine"):
         result = refine(
             stack,
@@ -146,7 +155,7 @@ def refine_into(
             seed=seed,
             client=client,
             progress=progress,
-            tell=lambda state: say(describe(state)) if state.history else None,
+            tell=tell,
             say=say,
         )
         run.images(result.particles * len(result.history))

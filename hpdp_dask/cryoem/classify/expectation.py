@@ -221,7 +221,7 @@ class Expectation:
         # while classes find each other, one that has more images must not draw more for that
         shares = (
             np.maximum(self.state.class_share, 1e-6)
-            if self.share == 1.0
+            if settings.settles(self.state.iteration)
             else np.full(settings.classes, 1.0 / settings.classes)
         )
         prior = np.log(shares / len(angles))

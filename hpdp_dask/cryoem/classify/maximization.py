@@ -27,8 +27,8 @@ PRIOR_WEAKNESS = 2.0
 #: (Cappé & Moulines 2009: an exponent in (0.5, 1]).
 FADING = 0.6
 
-#: A class with less than this share of an equal part of the images begins anew, while passes
-#: take a part of them.
+#: A class with less than this share of an equal part of the images begins anew, until the last
+#: passes.
 EMPTY = 0.15
 
 #: Shells that the better classes resolve before a class that resolves none counts as blank.
@@ -82,7 +82,7 @@ def next_model(
     )
     shells = resolved_shells(ssnr)
     better = _better(shells, shares)
-    if not full:
+    if not settings.settles(state.iteration):
         lost = _lost_classes(shells, shares, better)
         averages, signal, weight, shares = _begin_anew(
             settings, state, lost, averages, signal, weight, shares

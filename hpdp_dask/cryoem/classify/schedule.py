@@ -97,10 +97,13 @@ class Settings:
         most = min(IMAGES_PER_CLASS * self.classes, PART * self.number, MOST_IMAGES)
         return min(1.0, max(LEAST_PER_CLASS * self.classes, most) / self.number)
 
+    def settles(self, iteration: int) -> bool:
+        """Tell whether a pass, counted from 0, is one of the last, in which no class begins anew."""
+        return iteration >= self.iterations - max(1, round(FULL_SHARE * self.iterations))
+
     def is_full(self, iteration: int) -> bool:
-        """Tell whether a pass, counted from 0, takes all images."""
-        full = max(1, round(FULL_SHARE * self.iterations))
-        return self.part >= 1.0 or iteration >= self.iterations - full
+        """Tell whether a pass, counted from 0, takes all images: the last, and all of a few."""
+        return self.part >= 1.0 or self.settles(iteration)
 
     def step_for(self, radius: int) -> float:
         """Give the step of the in-plane angle for a last shell, degrees."""
