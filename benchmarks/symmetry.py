@@ -101,10 +101,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        figures: dict[str, object] = {}
         for model in options.models:
-            figures |= measure(model, folder, options)
-        common.record("symmetry", figures)
+            common.record(f"symmetry_{model}", measure(model, folder, options))
 
 
 if __name__ == "__main__":

@@ -223,7 +223,9 @@ class _Work:
         """Give the prepared images of a leaf, kept or made."""
         reader = ImageReader(self.path)
         step = block_length(reader)
-        owner = f"{self.path} {tokenize(self.expectation.preparation)}"
+        # with the time of the stack, since another may have had its name
+        made = self.path.stat().st_mtime_ns
+        owner = f"{self.path} {made} {tokenize(self.expectation.preparation)}"
         for first in range(leaf.start, leaf.stop, step):
             last = min(first + step, leaf.stop)
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]

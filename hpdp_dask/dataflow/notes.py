@@ -58,7 +58,8 @@ def in_batches(number: int, batch: int, work: Callable[[slice], None]) -> None:
     batch : int
         How many at a time.
     work : callable
-        Takes a slice of them. It must change nothing before it has all the memory it needs.
+        Takes a slice of them. Where memory runs out amid it, it is called for parts of the slice
+        again, and must not do again what it has done.
 
     Raises
     ------

@@ -308,5 +308,9 @@ def _holds_anything(folder: Path) -> bool:
 
 
 def _holds_sums(scratch: Path) -> bool:
-    """Tell whether a scratch holds accumulators, which took long to make."""
-    return any(scratch.rglob("leaf-*.npy"))
+    """Tell whether a scratch holds what took long to make: accumulators, or iterations.
+
+    The iteration 000 is where a loop began, which cost nothing.
+    """
+    ended = (file.parent.name for file in scratch.rglob("[0-9][0-9][0-9]/state.json"))
+    return any(scratch.rglob("leaf-*.npy")) or any(map(int, ended))

@@ -77,7 +77,8 @@ def run_refinement(
     Raises
     ------
     InputError
-        If an input is not as it must be; nothing is left then.
+        If an input is not as it must be, or the workers lack memory; nothing is left then but
+        iterations that ended, for `resume`.
     """
     point_group(symmetry)
     parameters = {

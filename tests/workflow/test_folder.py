@@ -335,6 +335,22 @@ def test_a_mistake_late_in_a_run_does_not_cost_the_sums(tmp_path: Path, source: 
         assert run.record.resumed
 
 
+@pytest.mark.parametrize(("iteration", "kept"), [("000", False), ("012", True)])
+def test_a_mistake_late_in_a_loop_does_not_cost_its_iterations(
+    tmp_path: Path, source: Path, iteration: str, kept: bool
+) -> None:
+    def fail(run: RunFolder) -> None:
+        folder = run.scratch / "iterations" / iteration
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text("{}")
+        raise InputError("the workers died.")
+
+    with pytest.raises(InputError, match="the workers died") as caught:
+        done(tmp_path / "out", source, fail)
+    assert ("--resume goes on" in str(caught.value)) == kept
+    assert (tmp_path / ".out.partial").exists() == kept
+
+
 def test_resuming_other_work_is_refused_where_it_would_cost_sums(
     tmp_path: Path, source: Path
 ) -> None:

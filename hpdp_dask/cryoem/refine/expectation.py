@@ -143,7 +143,9 @@ class RefineExpectation:
     def fold(self, sums: Sums, block: xr.Dataset, before: Rows | None) -> tuple[Sums, Rows]:
         """Search the poses of the images of a block, and insert the images."""
         xp = namespace(sums.volumes)
-        plan, models = newest("refine", (str(self.folder), xp.__name__), self._load)
+        # another run may have had a folder of this name: the file's time tells them apart
+        made = (self.folder / "references.npy").stat().st_mtime_ns
+        plan, models = newest("refine", (str(self.folder), made, xp.__name__), self._load)
         number = block.sizes["particle"]
         results: Rows = {
             "euler_angles": np.zeros((number, 3)),
@@ -152,14 +154,19 @@ class RefineExpectation:
             "log_evidence": np.zeros(number),
             "spread": np.zeros(number, np.float32),
         }
+        added = np.zeros(number, dtype=bool)
         for half_set in (0, 1):
             members = np.flatnonzero(block["half_set"].values == half_set)
 
             def work(part: slice, members: np.ndarray = members, half: int = half_set) -> None:
-                rows = members[part]
+                # where memory ran out amid a batch, some of its images are in the sums already
+                rows = members[part][~added[members[part]]]
+                if not rows.size:
+                    return
                 batch = self._batch(block, rows, before, xp)
                 for found in search(batch, models[half], plan):
                     self._add(sums, half, block, rows, batch, found, before, results)
+                    added[rows[found.rows]] = True
 
             in_batches(len(members), BATCH, work)
         return sums, results
@@ -219,8 +226,6 @@ class RefineExpectation:
         """Insert images as probable as their poses are, and note what was found of each."""
         xp = namespace(batch.transforms)
         images, posterior = rows[found.rows], found.posterior
-        self._insert(sums, half, block, batch, found, images)
-
         probability = to_host(posterior.reference_probability)
         mean, spread = mean_orientation(
             found.matrices, probability, _NEAR * self.state.sampling.angular_step
@@ -229,6 +234,8 @@ class RefineExpectation:
             (posterior.shift_probability[..., None] * xp.asarray(found.shifts)).sum(axis=1)
         )
         centre = batch.centre[found.rows]
+        self._insert(sums, half, block, batch, found, images)
+
         results["euler_angles"][images] = matrix_to_euler(mean)
         results["shift"][images] = centre + moved
         results["probability"][images] = probability.max(axis=1)
@@ -290,11 +297,8 @@ class RefineExpectation:
         power = batch.power[found.rows]
         transforms = batch.transforms[found.rows]
         residual = transforms.real**2 + transforms.imag**2 - power * (2 * product - expected)
-        self._add_residual(sums, residual, to_host(batch.group[found.rows]))
-        if self.state.scales:
-            counted = xp.asarray(multiplicity(plane))
-            pairs = xp.stack([product @ counted, expected @ counted], axis=1)
-            np.add.at(sums.scale, block["micrograph"].values[images], to_host(pairs))
+        counted = xp.asarray(multiplicity(plane))
+        pairs = to_host(xp.stack([product @ counted, expected @ counted], axis=1))
 
         used = share > 0
         contributions = xp.empty((int(used.sum()), len(plane), 3), dtype=xp.float32)
@@ -305,7 +309,11 @@ class RefineExpectation:
         matrices = xp.take_along_axis(xp.asarray(found.matrices), chosen[..., None, None], axis=1)[
             used
         ]
+        # from here on little memory is needed; see `notes.in_batches`
         slices.insert_slices(sums.volumes[half], contributions, matrices, plane)
+        self._add_residual(sums, residual, to_host(batch.group[found.rows]))
+        if self.state.scales:
+            np.add.at(sums.scale, block["micrograph"].values[images], pairs)
 
     def _add_residual(self, sums: Sums, residual: Array, group: np.ndarray) -> None:
         xp = namespace(residual)

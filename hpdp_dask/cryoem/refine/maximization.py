@@ -102,7 +102,8 @@ class Maximization:
             means = backprojection.mean_weights(half, radius)
             transform = backprojection.divide(half, means, wiener)
             volume = fourier.volume_of(transform, box)
-            filtered = backprojection.wiener_filter(volume, wiener) * mask
+            # a resolution that broke down leaves a box that holds fewer shells than there are
+            filtered = backprojection.wiener_filter(volume, wiener[:box]) * mask
             references.append(to_host(filtered))
         np.save(self.following / "references.npy", np.stack(references), allow_pickle=False)
         return following
@@ -168,7 +169,9 @@ class Maximization:
         }
         gained = resolved > state.best_shell
         stalled = 0 if gained else state.stalled + 1
-        enough = grids.order_for(row["resolution"], self.diameter * self.pixel_size, _ARC)
+        # without any resolution, which is infinite then, maps still show as much as the box
+        detail = min(row["resolution"], self.box * self.pixel_size)
+        enough = grids.order_for(detail, self.diameter * self.pixel_size, _ARC)
         fine = sampling.angular_step <= _FINE_ENOUGH * spread or sampling.order >= enough
         coarse = sampling.angular_step > _TOO_COARSE * spread
         ready = (stalled >= 1 or coarse) and state.iteration >= 1

@@ -104,7 +104,8 @@ def refine(
 ) -> Refinement:
     """Refine the poses of particles and the map that they make, in two independent halves.
 
-    Writes `half1.mrc`, `half2.mrc`, `map.mrc`, `fsc.csv`, `iterations.csv` and `particles.star`.
+    Writes `half1.mrc`, `half2.mrc`, `map.mrc`, `fsc.csv`, `iterations.csv`, `fsc_iterations.csv`
+    and `particles.star`.
 
     Parameters
     ----------
