@@ -1,5 +1,6 @@
 """Refinement of simulated particles: poses and maps come out right, the same everywhere."""
 
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -11,9 +12,10 @@ from hpdp_dask.cryoem.reconstruct import reconstruct
 from hpdp_dask.cryoem.refine import expectation
 from hpdp_dask.cryoem.refine.inputs import check_mask, prepare_reference
 from hpdp_dask.cryoem.refine.loop import RefineLoop
+from hpdp_dask.cryoem.refine.maximization import Maximization
 from hpdp_dask.cryoem.refine.spectra import measure_spectra
 from hpdp_dask.cryoem.refine.stage import refine
-from hpdp_dask.cryoem.refine.state import Sampling, last_shell, next_radius
+from hpdp_dask.cryoem.refine.state import Sampling, State, last_shell, next_radius
 from hpdp_dask.cryoem.simulate import phantom, potential_map, simulate_particles
 from hpdp_dask.dataflow.leaves import read_rows
 from hpdp_dask.errors import InputError
@@ -133,8 +135,8 @@ def test_interrupted_run_goes_on_to_the_same_result(inline, stack, truth, tmp_pa
     )
 
 
-@pytest.mark.gpu
-def test_device_finds_what_the_host_finds(stack, truth, tmp_path):
+def first_fold(stack, truth, folder):
+    """Fold some images from the start of a refinement."""
     loop = RefineLoop(
         reference=truth,
         box=BOX,
@@ -147,24 +149,88 @@ def test_device_finds_what_the_host_finds(stack, truth, tmp_path):
         micrographs=0,
         seed=0,
     )
-    state = loop.begin(tmp_path)
+    search = loop.expectation(loop.begin(folder), folder, folder)
     rows = np.arange(64)
+    block = search.preparation(read_rows(stack, rows)).assign(image=("particle", rows))
+    sums, results = search.fold(search.start(), block, None)
+    return to_host(sums.volumes), sums.residual, results
 
-    def fold():
-        search = loop.expectation(state, tmp_path, tmp_path)
-        block = search.preparation(read_rows(stack, rows)).assign(image=("particle", rows))
-        sums, results = search.fold(search.start(), block, None)
-        return to_host(sums.volumes), sums.residual, results
 
-    on_device = fold()
+@pytest.mark.gpu
+def test_device_finds_what_the_host_finds(stack, truth, tmp_path):
+    on_device = first_fold(stack, truth, tmp_path)
     with (
         mock.patch.object(expectation, "fast_namespace", return_value=np),
         mock.patch.object(contrast, "fast_namespace", return_value=np),
     ):
-        on_host = fold()
+        on_host = first_fold(stack, truth, tmp_path)
     for mine, theirs in zip(on_device[:2], on_host[:2], strict=True):
         assert np.allclose(mine, theirs, atol=1e-3 * np.abs(theirs).max())
     assert np.allclose(on_device[2]["shift"], on_host[2]["shift"], atol=0.01)
+
+
+def test_memory_that_runs_out_amid_a_batch_counts_no_image_twice(
+    stack, truth, tmp_path, monkeypatch
+):
+    whole = first_fold(stack, truth, tmp_path)
+    searched = expectation.search
+    failures = iter([MemoryError])
+
+    def search(batch, model, plan):
+        for found in searched(batch, model, plan):
+            half = len(found.rows) // 2
+            yield take(found, slice(0, half))
+            for failure in failures:
+                raise failure
+            yield take(found, slice(half, None))
+
+    def take(found, part):
+        posterior = replace(
+            found.posterior,
+            **{key: value[part] for key, value in vars(found.posterior).items()},
+        )
+        parts = {key: value[part] for key, value in vars(found).items() if key != "posterior"}
+        return replace(found, posterior=posterior, **parts)
+
+    monkeypatch.setattr(expectation, "search", search)
+    broken = first_fold(stack, truth, tmp_path)
+    assert next(failures, None) is None
+    for mine, theirs in zip(broken[:2], whole[:2], strict=True):
+        assert np.allclose(mine, theirs, atol=1e-4 * np.abs(theirs).max())
+    assert np.allclose(broken[2]["euler_angles"], whole[2]["euler_angles"], atol=1e-2)
+
+
+def test_a_run_that_takes_the_folder_of_another_reads_its_own_reference(stack, truth, tmp_path):
+    first_fold(stack, truth, tmp_path)
+    volume, _ = mrc.read_map(truth)
+    other = tmp_path / "other.mrc"
+    mrc.write_map(other, np.ascontiguousarray(volume[:, ::-1]), PIXEL_SIZE)
+    found = first_fold(stack, other, tmp_path)[2]
+    (tmp_path / "fresh").mkdir()
+    fresh = first_fold(stack, other, tmp_path / "fresh")[2]
+    assert np.array_equal(found["log_evidence"], fresh["log_evidence"])
+
+
+def test_a_resolution_that_breaks_down_begins_again_from_low_shells(tmp_path):
+    box, radius = 96, 44
+    state = State(
+        iteration=5,
+        radius=radius,
+        order=3,
+        local=False,
+        shift_step=0.5,
+        noise_power=[[1.0] * (box // 2 + 1)],
+        shift_sigma=1.0,
+        shift_range=1.0,
+        best_shell=35,
+    )
+    settings = Maximization(box, 2.0, point_group("C1"), 60.0, None, tmp_path)
+    sums = expectation.RefineExpectation(state, settings, tmp_path, 0).start()
+    sums.moments[0] = 1.0
+    following = settings.update(state, sums)
+    assert following.history[-1]["resolution"] == np.inf
+    assert following.radius == next_radius(3, box // 2)
+    assert np.isfinite(np.load(tmp_path / "references.npy")).all()
 
 
 def test_noise_is_refused(truth, tmp_path, particles):

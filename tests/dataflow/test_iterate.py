@@ -1,6 +1,7 @@
 """Loops: sums and results of passes, subsets, checkpoints, and what a process keeps."""
 
 import os
+import shutil
 import signal
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -270,3 +271,11 @@ def test_batches_halve_when_memory_runs_out():
 
     in_batches(8, 8, work)
     assert seen == [(0, 2), (2, 4), (4, 6), (6, 8)]
+
+
+def test_a_stack_made_anew_under_the_same_name_is_read_anew(make_stack, tmp_path):
+    for box in (8, 10):
+        path, images = make_stack(20, box)
+        total = iterate(path, Adding(last=1), tmp_path / f"loop{box}").state.total
+        assert np.isclose(total, images.mean(axis=(1, 2)).sum())
+        shutil.rmtree(path)
