@@ -89,7 +89,7 @@ def relion(
     Returns
     -------
     cpu : float
-        Seconds.
+        Seconds until the end of the last iteration.
     iterations : int
     ended : bool
         Whether it was not stopped.
@@ -115,9 +115,11 @@ def relion(
         running = subprocess.Popen(
             words, cwd=particles, env=environment, stdout=log, stderr=log, text=True
         )
-        ended = True
+        ended, done, cpu = True, 0, 0.0
         while running.poll() is None:
             _measure(running.pid, spent)
+            if (now := _iterations(out)) > done:
+                done, cpu = now, sum(spent.values())
             if minutes and time.perf_counter() - start > 60 * minutes:
                 running.terminate()
                 running.wait()
@@ -126,12 +128,13 @@ def relion(
             time.sleep(0.5)
     if ended and running.returncode:
         raise SystemExit((out / "log").read_text()[-2000:])
-    done = [
-        int(found.group(1))
-        for path in out.iterdir()
-        if (found := re.match(r"run_it(\d+)_data.star", path.name))
-    ]
-    return sum(spent.values()), max(done, default=0), ended
+    return sum(spent.values()) if ended else cpu, done, ended
+
+
+def _iterations(out: Path) -> int:
+    """Give the last iteration that RELION has ended."""
+    found = (re.match(r"run_it(\d+)_data.star", path.name) for path in out.iterdir())
+    return max((int(each.group(1)) for each in found if each), default=0)
 
 
 def _measure(parent: int, spent: dict[int, float]) -> None:

@@ -168,8 +168,11 @@ def plan_memory(client: Client | None, path: Path, expectation: Any, leaves: int
         workers = [(each["nthreads"], each["memory_limit"] or total) for each in found]
         lanes = sum(threads for threads, _ in workers)
 
+    reader = ImageReader(path)
+    block = BLOCKS_AT_WORK * block_length(reader) * reader.box**2 * 4  # read and transformed
+
     def need(threads: int, held: int) -> int:
-        each = held * expectation.nbytes + expectation.working_bytes
+        each = held * expectation.nbytes + expectation.working_bytes + block
         return IDLE_BYTES + threads * int(each)
 
     held = most_held(leaves, lanes)
@@ -182,7 +185,7 @@ def plan_memory(client: Client | None, path: Path, expectation: Any, leaves: int
         raise InputError(
             f"{path}: {expectation.name} may need {format_bytes(needed)} of memory on each worker "
             f"({held} sums of {format_bytes(expectation.nbytes)} and "
-            f"{format_bytes(expectation.working_bytes)} for the model and a batch of images, a "
+            f"{format_bytes(expectation.working_bytes + block)} for the model and images, a "
             f"thread), and the workers have {format_bytes(limit)}; use fewer workers with more "
             "memory each, or images of a smaller box."
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from hpdp_dask.dataflow.forecast import MemoryPlan, plan_memory
-from hpdp_dask.dataflow.kept import while_they_fit
+from hpdp_dask.dataflow.kept import clear, while_they_fit
 from hpdp_dask.dataflow.leaves import (
     Leaf,
     block_length,
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
+
+#: How long a network file system may take to show what others wrote, seconds.
+_PATIENCE = 60.0
 
 #: Below this share of the images single ones are read, not whole blocks.
 _FEW = 0.4
@@ -241,6 +245,12 @@ class _Work:
 
     def _prepare(self, rows: np.ndarray) -> xr.Dataset:
         block = read_rows(self.path, rows)
+        finite = np.isfinite(block["images"].values).all(axis=(1, 2))
+        if not finite.all():
+            raise InputError(
+                f"{self.path}: image {rows[finite.argmin()]} (counted from 0) holds values that "
+                "are no finite numbers; hpdp validate tells of all such, leave them out."
+            )
         return self.expectation.preparation(block).assign(image=("particle", rows))
 
     def add(self, sums: Iterable[Any]) -> Any:
@@ -278,20 +288,17 @@ class _Work:
         if not self.plan.on_disk:
             return total
         file = self._file(span)
-        arrays = total if isinstance(total, tuple) else (total,)
-        with write_whole(file, sum(array.nbytes for array in arrays)) as stream:
-            np.savez(stream, *arrays)
+        several = isinstance(total, tuple)
+        size = sum(array.nbytes for array in total) if several else total.nbytes
+        with write_whole(file, size) as stream:
+            np.savez(stream, *total) if several else np.savez(stream, single=total)
         return str(file)
 
     def _take(self, total: Any) -> Any:
         if not self.plan.on_disk:
             return total
         with np.load(total, allow_pickle=False) as found:
-            arrays = list(found.values())
-        kind = type(self.expectation.start())
-        if not issubclass(kind, tuple):
-            return arrays[0]
-        return kind(*arrays) if hasattr(kind, "_fields") else kind(arrays)
+            return found["single"] if "single" in found else tuple(found.values())
 
 
 def chosen_images(expectation: Expectation[Any, Any], leaf: Leaf) -> np.ndarray:
@@ -386,14 +393,36 @@ def iterate(
         done = progress.track(expectation.name, sum(images)).advance if progress else None
         with heard(client, say):
             state = run_tree(work, leaves, images, client, done)
+        _see_results(following / _RESULTS, sum(images))
         _checkpoint(following, state)
         for old in folder.glob("[0-9]*"):
             if int(old.name) < _iteration(state) - 1:
                 shutil.rmtree(old, ignore_errors=True)
         if tell is not None:
             tell(state)
+    _clear_shelves(client)
     last = folder / f"{_iteration(state):03d}"
     return Iterated(state, last, gather(last / _RESULTS))
+
+
+def _see_results(folder: Path, number: int) -> None:
+    """Wait until the results that workers have written are seen here too."""
+    until = time.monotonic() + _PATIENCE
+    while count_results(folder) < number:
+        if time.monotonic() > until:
+            raise InputError(
+                f"{folder}: the workers wrote the results of {number} images, but here those of "
+                f"{count_results(folder)} are seen; the output must be on a file system that all "
+                "machines share."
+            )
+        time.sleep(0.2)
+
+
+def _clear_shelves(client: Client | None) -> None:
+    """Let go of what was kept for this loop."""
+    clear()
+    if client is not None:
+        client.run(clear)
 
 
 def _iteration(state: Any) -> int:

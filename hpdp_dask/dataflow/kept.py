@@ -84,6 +84,13 @@ def while_they_fit(owner: str, key: Hashable, make: Callable[[], T], room: int) 
     return value
 
 
+def clear() -> None:
+    """Let go of everything."""
+    with _lock:
+        _shelves.clear()
+        _roomy.clear()
+
+
 def _shelf(owner: str) -> _Shelf:
     with _lock:
         return _shelves.setdefault(owner, _Shelf())

@@ -28,7 +28,6 @@ from hpdp_dask.workflow.folder import output_folder
 from hpdp_dask.workflow.initial_model import run_initial_model
 from hpdp_dask.workflow.postprocessing import run_postprocessing
 from hpdp_dask.workflow.reconstruction import describe_cluster
-from hpdp_dask.workflow.record import RUN_FILE
 from hpdp_dask.workflow.refinement import run_refinement
 from hpdp_dask.workflow.simulation import run_simulation
 
@@ -37,6 +36,11 @@ if TYPE_CHECKING:
 
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.record import RunRecord
+
+#: What is in the folder of a demonstration.
+_STEPS = {"simulated", "classes", "initial", "refined", "sharp", "summary"}
+_STACKS = {"particles.zarr", "normalized.zarr", "good.zarr"}
+_MADE = _STEPS | _STACKS | {f".{name}.partial" for name in _STEPS}
 
 #: Where the maps are laid upon each other: up to this resolution, Å.
 _ALIGNED_TO = 10.0
@@ -216,11 +220,10 @@ def _make_folder(output: Path, overwrite: bool) -> None:
             raise InputError(
                 f"{output}: exists already; choose another name, or --overwrite to replace it."
             )
-        made = [output / name / RUN_FILE for name in ("simulated", "summary")]
-        if not output.is_dir() or (any(output.iterdir()) and not any(map(Path.is_file, made))):
+        if not output.is_dir() or {entry.name for entry in output.iterdir()} - _MADE:
             raise InputError(
-                f"{output}: was not made by hpdp demo, which will not replace it; choose another "
-                "name, or remove it yourself."
+                f"{output}: holds what hpdp demo did not make, so it will not replace it; choose "
+                "another name, or remove it yourself."
             )
         shutil.rmtree(output)
     if not output.parent.is_dir():

@@ -9,7 +9,7 @@ import pytest
 
 from hpdp_dask.cryoem import contrast
 from hpdp_dask.cryoem.reconstruct import reconstruct
-from hpdp_dask.cryoem.refine import expectation
+from hpdp_dask.cryoem.refine import expectation, maximization
 from hpdp_dask.cryoem.refine.inputs import check_mask, prepare_reference
 from hpdp_dask.cryoem.refine.loop import RefineLoop
 from hpdp_dask.cryoem.refine.maximization import Maximization
@@ -21,7 +21,12 @@ from hpdp_dask.dataflow.leaves import read_rows
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import mrc
 from hpdp_dask.numerics.arrays import to_host
-from hpdp_dask.numerics.rotations import angular_distance, euler_to_matrix, random_rotations
+from hpdp_dask.numerics.rotations import (
+    angular_distance,
+    euler_to_matrix,
+    random_rotations,
+    rotation_vector_to_matrix,
+)
 from hpdp_dask.numerics.shells import fourier_shell_correlation, resolution_at
 from hpdp_dask.numerics.symmetry import point_group, symmetry_distance
 from hpdp_dask.stacks.store import new_stack, to_dataset, write_images
@@ -229,7 +234,7 @@ def test_a_resolution_that_breaks_down_begins_again_from_low_shells(tmp_path):
     sums.moments[0] = 1.0
     following = settings.update(state, sums)
     assert following.history[-1]["resolution"] == np.inf
-    assert following.radius == next_radius(3, box // 2)
+    assert following.radius == next_radius(settings.joined, box // 2)
     assert np.isfinite(np.load(tmp_path / "references.npy")).all()
 
 
@@ -239,6 +244,40 @@ def test_noise_is_refused(truth, tmp_path, particles):
     path = write_stack(tmp_path / "noise.zarr", table, noise)
     with pytest.raises(InputError, match="nothing to align"):
         run(path, truth, tmp_path / "out")
+
+
+def test_noise_that_gets_through_is_told_in_the_end(truth, tmp_path, particles, monkeypatch):
+    table, images = particles
+    noise = np.random.default_rng(0).standard_normal(images.shape, np.float32)
+    path = write_stack(tmp_path / "noise.zarr", table, noise)
+    monkeypatch.setattr("hpdp_dask.cryoem.refine.stage.has_signal", lambda *_: True)
+    result = run(path, truth, tmp_path / "out")
+    assert any("Nothing aligned" in note for note in result.notes)
+
+
+def test_scales_have_a_prior_about_one():
+    true, power = 2.0, np.array([30.0, 3000.0])
+    scales = [1.0, 1.0]
+    for _ in range(20):
+        now = np.array(scales)
+        product = true * power * now
+        found = maximization._scales(scales, np.stack([product, power * now**2], axis=1))
+        scales = found
+    expected = (true * power + 100.0) / (power + 100.0)
+    assert np.allclose(scales, expected / expected.mean(), rtol=1e-3)
+
+
+def test_mates_across_the_border_of_the_unit_are_one_peak():
+    operators = point_group("O")
+    base = random_rotations(4, 3)
+    turn = rotation_vector_to_matrix(np.radians([[0, 0, 0], [0, 1.0, 0]]))
+    matrices = np.einsum("cij,njk->ncik", turn, base)
+    matrices[:, 1] = matrices[:, 1] @ operators[7]
+    probability = np.tile([0.6, 0.4], (4, 1))
+    nearest = expectation._nearest_mates(matrices, probability, operators)
+    mean, spread = expectation.mean_orientation(nearest, probability, 20.0)
+    assert np.allclose(spread, np.sqrt(0.24), atol=1e-3)
+    assert np.allclose(angular_distance(mean, base), 0.4, atol=1e-2)
 
 
 def test_one_half_set_is_refused(truth, tmp_path, particles):
@@ -335,8 +374,6 @@ def test_sampling_grows():
 
 
 def test_mean_orientation_lies_between():
-    from hpdp_dask.numerics.rotations import rotation_vector_to_matrix
-
     base = random_rotations(5, 1)
     turn = rotation_vector_to_matrix(np.radians([[0, 0, 0], [0, 0, 2.0], [0, 90.0, 0]]))
     matrices = np.einsum("cij,njk->ncik", turn, base)

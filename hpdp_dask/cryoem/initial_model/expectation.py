@@ -141,7 +141,8 @@ class Expectation:
     def fold(self, sums: Sums, block: xr.Dataset, before: Rows | None) -> tuple[Sums, Rows]:
         """Compare images with the maps, and insert them."""
         xp = fast_namespace()
-        references = newest("initial-model", (str(self.folder), xp.__name__), self._references)
+        key = str(self.folder), Model.written(self.folder), xp.__name__
+        references = newest("initial-model", key, self._references)
         shifts = self.settings.shifts(self.state.iteration)
         plane = half_plane(self.settings.box, self.radius)
         number, samples = block.sizes["particle"], len(plane)

@@ -64,6 +64,11 @@ class Model:
             }
         )
 
+    @staticmethod
+    def written(folder: Path) -> int:
+        """Give the time at which `save` wrote the maps, nanoseconds."""
+        return (folder / "maps.npy").stat().st_mtime_ns
+
 
 def mask_of(settings: Settings, box: int) -> np.ndarray:
     """Give the soft sphere that holds the particle, in a box of the images' extent."""

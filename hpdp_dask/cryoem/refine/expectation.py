@@ -73,6 +73,7 @@ class RefineExpectation:
     folder: Path
     seed: int
     share: float = 1.0
+    first_bytes: int = 0
     preparation: PackedTransforms = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,10 +94,14 @@ class RefineExpectation:
 
     @property
     def working_bytes(self) -> int:
-        """The transforms and tables of two maps, and a batch."""
+        """The transforms and tables of two maps, and a batch.
+
+        At Nyquist's frequency the search is local, but the first passes are global: of both the
+        larger counts, so that the forecast of one pass holds for all.
+        """
         grid = 8 * int(np.prod(slices.accumulator_shape(self.state.radius)[:3], dtype=np.int64))
         plan = self.plan()
-        return 2 * (grid + plan.table_bytes) + plan.batch_bytes
+        return 2 * (grid + plan.table_bytes) + max(plan.batch_bytes, self.first_bytes)
 
     @property
     def images_per_leaf(self) -> int:
@@ -125,6 +130,18 @@ class RefineExpectation:
             shift_range=state.shift_range,
             shift_sigma=state.shift_sigma,
         )
+
+    @property
+    def _log_poses(self) -> float:
+        """The log of the number of poses that a prior of sum 1 is spread over.
+
+        All orientations of the last grid in the asymmetric unit, however few were looked at, and
+        shifts as probable as the Gaussian prior makes them.
+        """
+        state = self.state
+        orientations = 72 * 8**state.order / len(self.maximization.operators)
+        shifts = 2 * np.pi * state.shift_sigma**2 / state.shift_step**2
+        return float(np.log(orientations * max(1.0, shifts)))
 
     def start(self) -> Sums:
         """Make empty sums."""
@@ -227,8 +244,12 @@ class RefineExpectation:
         xp = namespace(batch.transforms)
         images, posterior = rows[found.rows], found.posterior
         probability = to_host(posterior.reference_probability)
+        operators = self.maximization.operators
+        matrices = found.matrices
+        if not self.state.local:
+            matrices = _nearest_mates(matrices, probability, operators)
         mean, spread = mean_orientation(
-            found.matrices, probability, _NEAR * self.state.sampling.angular_step
+            matrices, probability, _NEAR * self.state.sampling.angular_step
         )
         moved = to_host(
             (posterior.shift_probability[..., None] * xp.asarray(found.shifts)).sum(axis=1)
@@ -239,14 +260,12 @@ class RefineExpectation:
         results["euler_angles"][images] = matrix_to_euler(mean)
         results["shift"][images] = centre + moved
         results["probability"][images] = probability.max(axis=1)
-        results["log_evidence"][images] = to_host(posterior.log_evidence)
+        results["log_evidence"][images] = to_host(posterior.log_evidence) - self._log_poses
         results["spread"][images] = spread
 
         turned = np.full(len(images), 180.0)
         if before is not None and batch.orientation is not None:
-            turned = symmetry_distance(
-                mean, batch.orientation[found.rows], self.maximization.operators
-            )
+            turned = symmetry_distance(mean, batch.orientation[found.rows], operators)
         sums.moments[:] += [
             len(images),
             results["log_evidence"][images].sum(),
@@ -337,7 +356,7 @@ def mean_orientation(
     matrices : (n, c, 3, 3) ndarray
     probability : (n, c) ndarray
     reach : float
-        Farther ones do not take part, degrees.
+        Farther ones do not take part, degrees: they are other peaks of the posterior.
 
     Returns
     -------
@@ -345,16 +364,32 @@ def mean_orientation(
         The rotation nearest to the mean of matrices (Moakher 2002, SIAM J. Matrix Anal. Appl.
         24, 1).
     spread : (n,) ndarray of float64
-        Root of the mean square of the angle to it, degrees, over all candidates.
+        Root of the mean square of the angle to it, degrees.
     """
     best = np.take_along_axis(matrices, probability.argmax(axis=1)[:, None, None, None], axis=1)
     trace = (matrices * best).sum(axis=(2, 3))
     near = trace > 1.0 + 2.0 * np.cos(np.radians(min(reach, 180.0)))
-    total = np.einsum("nc,ncij->nij", probability * near, matrices, dtype=np.float64)
+    share = probability * near
+    total = np.einsum("nc,ncij->nij", share, matrices, dtype=np.float64)
     left, _, right = np.linalg.svd(total)
     sign = np.linalg.det(left @ right)
     left[..., 2] *= sign[:, None]
     mean = left @ right
     cosine = ((matrices * mean[:, None]).sum(axis=(2, 3)) - 1.0) / 2.0
     angle = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    return mean, np.sqrt((probability * angle**2).sum(axis=1) / probability.sum(axis=1))
+    return mean, np.sqrt((share * angle**2).sum(axis=1) / share.sum(axis=1))
+
+
+def _nearest_mates(
+    matrices: np.ndarray, probability: np.ndarray, operators: np.ndarray
+) -> np.ndarray:
+    """Turn candidates into their symmetry mates that are nearest to the most probable one.
+
+    A peak at the border of the asymmetric unit has candidates on both sides of it.
+    """
+    if len(operators) == 1:
+        return matrices
+    best = np.take_along_axis(matrices, probability.argmax(axis=1)[:, None, None, None], axis=1)
+    mates = np.einsum("nij,gkj->ngik", best[:, 0], operators)
+    traces = np.einsum("ncij,ngij->ncg", matrices, mates, optimize=True)
+    return matrices @ operators[traces.argmax(axis=2)].astype(matrices.dtype)

@@ -11,7 +11,7 @@ from hpdp_dask.cryoem.postprocess_inputs import check_mask_values
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_map, write_map
 from hpdp_dask.numerics.masks import low_pass_filter, soft_sphere
-from hpdp_dask.numerics.symmetry import point_group
+from hpdp_dask.numerics.symmetry import point_group, symmetrize
 from hpdp_dask.numerics.symmetry_axes import symmetry_score
 
 #: The symmetry of a reference is looked at in so many shells at least.
@@ -93,6 +93,8 @@ def prepare_reference(
     if not volume.std() > 0:
         raise InputError(f"{path}: the map is empty inside the mask diameter; give another map.")
     notes += _check_symmetry(path, volume, symmetry, pixel_size, resolution)
+    # images are compared with the views of one asymmetric unit, so all units must be the same
+    volume = symmetrize(volume, point_group(symmetry))
     write_map(output, volume.astype(np.float32), pixel_size)
     return notes
 
@@ -164,8 +166,8 @@ def check_mask(path: Path, reference: Path, box: int, pixel_size: float) -> list
         )
     check_mask_values(path, mask)
     volume = np.maximum(read_map(reference)[0], 0.0)
-    volume[volume < 0.2 * np.percentile(volume[volume > 0], 99.0)] = 0.0
-    left_out = 1.0 - float((volume * mask).sum() / volume.sum())
+    volume[volume < 0.2 * volume.max()] = 0.0
+    left_out = 1.0 - float((volume * mask).sum() / max(volume.sum(), 1e-30))
     if left_out > _CUT_AWAY:
         raise InputError(
             f"{path}: the mask leaves out {100 * left_out:.0f} % of the reference; do they have "

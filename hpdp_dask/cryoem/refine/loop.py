@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hpdp_dask.cryoem.refine.expectation import RefineExpectation
-from hpdp_dask.cryoem.refine.maximization import Maximization, box_for
+from hpdp_dask.cryoem.refine.maximization import Maximization, box_for, write_references
 from hpdp_dask.cryoem.refine.spectra import Spectra, grey_scale
 from hpdp_dask.cryoem.refine.state import LOCAL_ORDER, State
 from hpdp_dask.formats import mrc
@@ -66,7 +66,7 @@ class RefineLoop:
         volume = volume * np.float32(grey_scale(volume, self.spectra, shell))
         radius = min(self.box // 2, shell + 2)
         volume = fourier.crop_volume(volume, box_for(radius, self.box))
-        np.save(folder / "references.npy", np.stack([volume, volume]), allow_pickle=False)
+        write_references(folder, [volume, volume])
         return State(
             iteration=0,
             radius=radius,
@@ -90,7 +90,8 @@ class RefineLoop:
     def largest(self, state: State, folder: Path) -> RefineExpectation:
         """Give a pass to Nyquist's frequency, the one that takes the most memory."""
         last = replace(state, radius=self.box // 2, order=LOCAL_ORDER, local=True)
-        return RefineExpectation(last, self._settings(folder), folder, self.seed)
+        first = RefineExpectation(state, self._settings(folder), folder, self.seed)
+        return replace(first, state=last, first_bytes=first.plan().batch_bytes)
 
     def _settings(self, following: Path) -> Maximization:
         return Maximization(

@@ -20,6 +20,7 @@ from hpdp_dask.cryoem.refine.state import (
     next_radius,
 )
 from hpdp_dask.formats import mrc
+from hpdp_dask.formats.writing import write_whole
 from hpdp_dask.numerics import backprojection, fourier, grids, shells
 from hpdp_dask.numerics.arrays import Array, fast_namespace, namespace, to_host
 from hpdp_dask.numerics.masks import soft_sphere
@@ -37,6 +38,9 @@ _FINE_ENOUGH, _TOO_COARSE = 2.5, 5.0
 #: It is also fine enough when its step is an arc at the particle's rim of at most this share of
 #: the resolution: the mean of the posterior is finer than the step.
 _ARC = 0.4
+
+#: Below this share of the shells that were resolved before, a resolution has broken down.
+_COLLAPSED = 0.7
 
 #: A micrograph's intensity is known beforehand as well as these many images' signal over noise
 #: would tell: to 10 %.
@@ -72,6 +76,11 @@ class Maximization:
     mask: Path | None
     following: Path
 
+    @property
+    def joined(self) -> int:
+        """The last shell that the half-maps share."""
+        return int(self.box * self.pixel_size / JOIN_RESOLUTION)
+
     def solvent(self, box: int, xp: Any) -> Array:
         """Give the mask of maps that are sampled more coarsely, (box, box, box)."""
         scale = box / self.box
@@ -92,8 +101,10 @@ class Maximization:
             backprojection.complete(half)
             halves[place] = backprojection.symmetrize(half, self.operators)
         fsc = self._correlate(halves, radius)
-        self._join(halves)
         following = self._next_state(state, sums, fsc)
+        if following.finished:
+            return following
+        self._join(halves)
         box = box_for(following.radius, self.box)
         mask = self.solvent(box, xp)
         references = []
@@ -105,7 +116,7 @@ class Maximization:
             # a resolution that broke down leaves a box that holds fewer shells than there are
             filtered = backprojection.wiener_filter(volume, wiener[:box]) * mask
             references.append(to_host(filtered))
-        np.save(self.following / "references.npy", np.stack(references), allow_pickle=False)
+        write_references(self.following, references)
         return following
 
     def _correlate(self, halves: list[Array], radius: int) -> np.ndarray:
@@ -128,9 +139,8 @@ class Maximization:
     def _join(self, halves: list[Array]) -> None:
         """Give both halves the sums of all images at low resolution, that they keep one frame."""
         limit = halves[0].shape[2] - 1
-        last = int(self.box * self.pixel_size / JOIN_RESOLUTION)
         for z in range(-limit, limit + 1):
-            low = backprojection.grid_shells(limit, z) <= last
+            low = backprojection.grid_shells(limit, z) <= self.joined
             if not low.any():
                 continue
             plane = z + limit
@@ -149,7 +159,10 @@ class Maximization:
     def _next_state(self, state: State, sums: Sums, fsc: np.ndarray) -> State:
         """Say how the next iteration samples, and what is known of noise and shifts."""
         nyquist = self.box // 2
-        resolved = last_shell(fsc)
+        # shells that the halves share say nothing, and the contrast of the first is weak
+        trusted = np.array(fsc)
+        trusted[: min(self.joined, state.radius) + 1] = 1.0
+        resolved = last_shell(trusted)
         number, evidence, highest, squares, _, moved = sums.moments
         turned, spread = _median(sums.turned, 0.5), _median(sums.spread, 0.25)
         sampling = state.sampling
@@ -169,13 +182,13 @@ class Maximization:
         }
         gained = resolved > state.best_shell
         stalled = 0 if gained else state.stalled + 1
-        # without any resolution, which is infinite then, maps still show as much as the box
-        detail = min(row["resolution"], self.box * self.pixel_size)
+        detail = self.box * self.pixel_size / max(1, resolved)
         enough = grids.order_for(detail, self.diameter * self.pixel_size, _ARC)
         fine = sampling.angular_step <= _FINE_ENOUGH * spread or sampling.order >= enough
         coarse = sampling.angular_step > _TOO_COARSE * spread
         ready = (stalled >= 1 or coarse) and state.iteration >= 1
         final = ready and (fine or sampling.order == FINEST_ORDER) and sampling.local
+        final = final and resolved >= _COLLAPSED * state.best_shell
         final = final or state.iteration + 2 >= MOST_ITERATIONS
         if ready:
             sampling, stalled = sampling.finer(), 0
@@ -216,6 +229,13 @@ class Maximization:
         return noise.tolist()
 
 
+def write_references(folder: Path, volumes: list[np.ndarray]) -> None:
+    """Write what the next pass compares the half-sets with, whole or not at all."""
+    stacked = np.stack(volumes)
+    with write_whole(folder / "references.npy", stacked.nbytes) as stream:
+        np.save(stream, stacked, allow_pickle=False)
+
+
 def box_for(radius: int, box: int) -> int:
     """Give the least box, of a length that is quick to transform, that holds some shells."""
     enough = 2 * radius + 4
@@ -234,9 +254,13 @@ def _median(histogram: np.ndarray, width: float) -> float:
 
 
 def _scales(scales: list[float], sums: np.ndarray) -> list[float]:
-    """Correct the intensities of micrographs; their mean stays 1."""
+    """Find the most probable intensities of micrographs, with a prior about 1; their mean is 1.
+
+    The sums are of references that have the present scale in them.
+    """
     if not scales:
         return []
-    factors = (sums[:, 0] + _SCALE_PRIOR) / (sums[:, 1] + _SCALE_PRIOR)
-    corrected = np.array(scales) * np.clip(factors, 0.2, 5.0)
-    return (corrected / corrected.mean()).tolist()
+    now = np.array(scales)
+    product, power = sums[:, 0] / now, sums[:, 1] / now**2
+    found = np.clip((product + _SCALE_PRIOR) / (power + _SCALE_PRIOR), 0.2, 5.0)
+    return (found / found.mean()).tolist()

@@ -46,6 +46,10 @@ class Spectra:
     ctf_power: np.ndarray
     images: int
 
+    def __dask_tokenize__(self) -> str:
+        """Stay the same where another CPU rounds otherwise: the stack and the seed tell them."""
+        return "spectra"
+
 
 def measure_spectra(stack_path: Path, groups: int, diameter: float, seed: int) -> Spectra:
     """Measure the power of noise and signal in some images of a stack.

@@ -154,7 +154,7 @@ def refine(
             f"{stack_path}: {counts[0]} and {counts[1]} particles in the half-sets, expected two "
             "or more in each."
         )
-    diameter = mask_diameter or _DIAMETER * box * pixel_size
+    diameter = _DIAMETER * box * pixel_size if mask_diameter is None else mask_diameter
     if not 4 * pixel_size < diameter <= box * pixel_size:
         raise InputError(
             f"mask_diameter is {diameter:g} Å, expected at most the box, {box * pixel_size:g} Å, "
@@ -252,7 +252,7 @@ def _write(
         notes = [
             *notes,
             "Nothing aligned: the images are as well explained by noise alone "
-            f"(log-likelihood ratio {rows['log_evidence'].iloc[-1]:.1f} an image, expected 10 or "
+            f"(log-likelihood ratio {rows['log_evidence'].iloc[-1]:.1f} an image, expected 5 or "
             "more); the map shows nothing but what the reference put into it.",
         ]
     return Refinement(
