@@ -98,7 +98,7 @@ class Settings:
         return min(1.0, max(LEAST_PER_CLASS * self.classes, most) / self.number)
 
     def settles(self, iteration: int) -> bool:
-        """Tell whether a pass, counted from 0, is one of the last, in which no class begins anew."""
+        """Tell whether a pass, counted from 0, is one of the last: no class begins anew."""
         return iteration >= self.iterations - max(1, round(FULL_SHARE * self.iterations))
 
     def is_full(self, iteration: int) -> bool:
