@@ -165,8 +165,8 @@ def main() -> None:
 def compare(folder: Path, options: argparse.Namespace) -> None:
     """Refine with each program that is there and record the figures."""
     program = common.program("relion_refine_mpi", options.relion)
-    figures: dict[str, object] = {}
     for number in options.numbers:
+        figures: dict[str, object] = {}
         particles = asymmetric_complex(folder, number).parent
         refine(asymmetric_complex(folder, 200).parent, folder)  # compiles the kernels, once
         cost, found = refine(particles, folder)
@@ -175,6 +175,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         figures |= {f"{name}, hpdp: {key}": value for key, value in found.items()}
         if program is None:
             print("relion_refine_mpi is not here (Debian: apt install relion); left out")
+            common.record(f"refine_{number}", figures)
             continue
         cheaper = number <= 1500
         out = folder / f"{particles.name}_relion"
@@ -190,7 +191,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             cpu *= RELION_ITERATIONS / max(1, iterations)
             figures[f"{theirs}: CPU s, extrapolated to {RELION_ITERATIONS} iterations"] = cpu
         figures[f"{name}: CPU, hpdp / relion"] = cost.cpu / cpu
-    common.record("refine", figures)
+        common.record(f"refine_{number}", figures)
 
 
 if __name__ == "__main__":

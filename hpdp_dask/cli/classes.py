@@ -106,5 +106,5 @@ def select_command(
         )
     print(
         f"Stack: {selection.path} ({selection.number:,} of {selection.of:,} particles, of "
-        f"{len(selection.classes)} classes)"
+        f"{len(selection.classes)} class{'es' if len(selection.classes) > 1 else ''})"
     )

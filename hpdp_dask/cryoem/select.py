@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from hpdp_dask.dataflow.progress import Progress
 
+#: No classification has a class of a greater number: a slip in a range must not fill the memory.
+_LARGEST_NUMBER = 100_000
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -141,9 +144,12 @@ def read_numbers(text: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        bounds = [
+            int(bound) if bound.isdecimal() else 0 for bound in (first, last if dash else first)
+        ]
+        if not 1 <= bounds[0] <= bounds[1] <= _LARGEST_NUMBER:
             raise InputError(f"The classes are {text!r}, expected numbers as 1,4,7 or 1-9,12.")
-        numbers += range(int(first), int(last if dash else first) + 1)
+        numbers += range(bounds[0], bounds[1] + 1)
     return numbers
 
 

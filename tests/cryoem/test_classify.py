@@ -205,6 +205,20 @@ def test_a_killed_run_goes_on_to_the_same_end(
     np.testing.assert_array_equal(result.averages, inline[0].averages)
 
 
+def test_classes_of_few_images_begin_anew_too(tmp_path: Path) -> None:
+    # all images are taken in every pass, as they are fewer than 50 a class
+    stack = write_stack(tmp_path / "few.zarr", *make_particles(np.repeat([0, 1], 50)))
+    shares: list[list[float]] = []
+    run(
+        stack,
+        tmp_path / "out",
+        classes=6,
+        tell=lambda state: shares.append(state.class_share),
+    )
+    # the last two of twelve passes settle what is there
+    assert min(min(share) for share in shares[:-2]) > 0.01
+
+
 def test_a_stack_of_noise_ends_and_says_that_nothing_aligned(tmp_path: Path) -> None:
     stack = write_stack(tmp_path / "noise.zarr", *make_particles(np.full(200, 2)))
     result = run(stack, tmp_path / "out", iterations=8)
@@ -215,7 +229,7 @@ def test_a_stack_of_noise_ends_and_says_that_nothing_aligned(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"classes": 300}, r"400 particles for 300 classes.*at most 200 classes"),
+        ({"classes": 300}, r"400 particles for 300 classes.*2 or more.*fewer classes"),
         ({"classes": 0}, "number of classes is 0"),
         ({"iterations": 0}, "number of iterations is 0"),
         ({"mask_diameter": 900}, "diameter of 900 Å, expected 19 to 192 Å"),

@@ -121,6 +121,6 @@ def test_nothing_is_selected_where_nothing_aligned(folder: Path, tmp_path: Path)
 
 def test_numbers_of_classes_are_read() -> None:
     assert read_numbers("1,4, 7-9") == [1, 4, 7, 8, 9]
-    for wrong in ("", "a", "1,,2", "3-", "-1"):
+    for wrong in ("", "a", "1,,2", "3-", "-1", "0", "3-1", "1-99999999999"):
         with pytest.raises(InputError, match="expected numbers as"):
             read_numbers(wrong)

@@ -172,8 +172,9 @@ def settings_for(
             raise InputError(f"The number of {name} is {value}, expected at least 1.")
     if number < FEWEST_IMAGES * classes:
         raise InputError(
-            f"{path}: {number:,} particles for {classes} classes, expected {FEWEST_IMAGES} or more "
-            f"for each; ask for at most {number // FEWEST_IMAGES} classes (--classes)."
+            f"{path}: {number:,} particle{'s' if number > 1 else ''} for {classes} "
+            f"class{'es' if classes > 1 else ''}, expected {FEWEST_IMAGES} or more for each; give "
+            "more particles or ask for fewer classes (--classes)."
         )
     if box % 2 or box < 16:
         raise InputError(
