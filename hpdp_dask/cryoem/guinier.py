@@ -20,6 +20,10 @@ from hpdp_dask.numerics.sharpening import (
 _MOST_EXPONENT = 40.0
 
 
+#: Å; between 10 Å and coarser resolutions than this a line fits whatever the shells do.
+_COARSEST_FIT = 7.5
+
+
 @dataclass(frozen=True)
 class Guinier:
     """The Guinier plot of a map, shell by shell.
@@ -111,7 +115,7 @@ def choose_b_factor(
     """
     if given is not None:
         used = given
-    elif fit is not None:
+    elif fit is not None and resolution <= _COARSEST_FIT:
         used = fit.b_factor
     else:
         return 0.0, [

@@ -63,6 +63,8 @@ def open_stack(path: str | Path) -> xr.Dataset:
     path = Path(path).absolute()
     if not path.exists():
         raise InputError(f"{path}: no such stack.")
+    if path.is_file():
+        raise InputError(f"{path}: a file, expected a Zarr stack; make one with hpdp import.")
     try:
         described = json.loads((path / "zarr.json").read_bytes())
     except (OSError, ValueError) as error:

@@ -255,6 +255,12 @@ def test_noise_that_gets_through_is_told_in_the_end(truth, tmp_path, particles, 
     assert any("Nothing aligned" in note for note in result.notes)
 
 
+def test_inverted_contrast_is_told(truth, tmp_path, particles):
+    table, images = particles
+    result = run(write_stack(tmp_path / "black.zarr", table, -images), truth, tmp_path / "out")
+    assert any("contrast inverted" in note for note in result.notes)
+
+
 def test_scales_have_a_prior_about_one():
     true, power = 2.0, np.array([30.0, 3000.0])
     scales = [1.0, 1.0]

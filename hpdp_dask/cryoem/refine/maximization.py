@@ -133,7 +133,7 @@ class Maximization:
         else:
             found = shells.corrected_fsc(volumes[0], volumes[1], mask, seed=0).corrected
         fsc = np.zeros(self.box // 2 + 1)
-        fsc[: radius + 1] = found[: radius + 1]
+        fsc[: radius + 1] = np.minimum(found[: radius + 1], 1.0)
         return fsc
 
     def _join(self, halves: list[Array]) -> None:
@@ -173,7 +173,7 @@ class Maximization:
             "angular_step": sampling.angular_step,
             "shift_step": sampling.shift_step * self.pixel_size,
             "local": sampling.local,
-            "angle_change": turned,
+            "angle_change": turned if state.iteration else None,
             "shift_change": moved / number * self.pixel_size,
             "spread": spread,
             "probability": highest / number,

@@ -22,7 +22,9 @@ from hpdp_dask.cryoem.unapplied import unapplied_corrections
 from hpdp_dask.dataflow.iterate import Iterated, iterate
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import star
+from hpdp_dask.formats.mrc import read_map
 from hpdp_dask.numerics import shells
+from hpdp_dask.numerics.masks import low_pass_filter
 from hpdp_dask.numerics.symmetry import point_group
 from hpdp_dask.stacks.schema import CTF_VARIABLES, check_particles
 from hpdp_dask.stacks.store import open_stack, to_table
@@ -38,6 +40,9 @@ _DIAMETER = 0.75
 
 #: Images of less evidence than this, mean of log-likelihood ratios, show nothing of the map.
 _NOTHING = 1.0
+
+#: What a map correlates at least with the reference that it came of.
+_ALIKE = 0.5
 
 #: Scales are found for micrographs only if there are so many particles on each, on average.
 _PARTICLES_PER_MICROGRAPH = 3
@@ -181,6 +186,9 @@ def refine(
     )
     if mask is not None:
         notes += check_mask(mask, prepared, box, pixel_size)
+    if say is not None:
+        for note in notes:
+            say(f"Note: {note}")
     groups = int(stack["optics_group"].values.max()) + 1
     spectra = measure_spectra(stack_path, groups, diameter / pixel_size, seed)
     shell = max(2, int(box * pixel_size / initial_resolution))
@@ -211,7 +219,23 @@ def refine(
         tell=tell,
         say=say,
     )
+    notes += _compare_with_reference(ended.folder / "map.mrc", prepared, initial_resolution)
     return _write(stack, folder, ended, diameter, notes)
+
+
+def _compare_with_reference(path: Path, reference: Path, resolution: float) -> list[str]:
+    """Tell if nothing of the reference is in the map that came of it."""
+    volume, pixel_size = read_map(path)
+    started, _ = read_map(reference)
+    low = low_pass_filter(volume, pixel_size, resolution)
+    correlation = float(np.corrcoef(low[started != 0], started[started != 0])[0, 1])
+    if correlation >= _ALIKE:
+        return []
+    return [
+        f"At {resolution:g} Å the map correlates {correlation:.2f} with its reference, expected "
+        f"{_ALIKE:g} or more: the images do not show it. Is their contrast inverted (hpdp validate "
+        "tells), and is the pixel size right?"
+    ]
 
 
 def _micrographs(stack: xr.Dataset) -> int:
