@@ -17,6 +17,7 @@ import xarray as xr
 from hpdp_dask.cryoem.contrast import coefficients_of
 from hpdp_dask.cryoem.fsc import write_fsc
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
+from hpdp_dask.cryoem.unposed import one_pixel_size
 from hpdp_dask.dataflow.trees import reduce_images, worth_keeping
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import mrc
@@ -275,16 +276,6 @@ def _write_maps(
         mrc.write_map(folder / f"{name}.mrc", volume, pixel_size)
     write_fsc(folder / "fsc.csv", {"fsc": maps.fsc}, pixel_size)
     return maps.fsc
-
-
-def one_pixel_size(stack: xr.Dataset) -> float:
-    sizes = stack["pixel_size"].values[np.unique(stack["optics_group"].values)]
-    if np.ptp(sizes) > 1e-4 * sizes[0]:
-        raise InputError(
-            f"{stack.attrs['path']}: pixel_size is {', '.join(f'{s:g}' for s in np.unique(sizes))}"
-            " Å in different optics groups, expected one; reconstruct them apart."
-        )
-    return float(sizes[0])
 
 
 def _radius(box: int, pixel_size: float, max_resolution: float | None) -> int:

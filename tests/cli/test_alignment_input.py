@@ -22,8 +22,8 @@ def reference(folder: Path) -> Path:  # noqa: F811
     [
         (["--reference", "none.mrc"], ["none.mrc"]),
         (["--reference", "MAP", "--symmetry", "Q7"], ["Q7"]),
-        (["--reference", "MAP", "--initial-resolution", "2"], ["initial_resolution is 2 Å"]),
-        (["--reference", "MAP", "--mask-diameter", "900"], ["mask_diameter is 900 Å", "48 Å"]),
+        (["--reference", "MAP", "--initial-resolution", "2"], ["--initial-resolution is 2 Å"]),
+        (["--reference", "MAP", "--mask-diameter", "900"], ["--mask-diameter is 900 Å", "48 Å"]),
         (["--reference", "MAP", "--mask", "none.mrc"], ["none.mrc"]),
         (["--reference", "MAP"], ["nothing to align"]),
     ],

@@ -232,7 +232,7 @@ def test_a_stack_of_noise_ends_and_says_that_nothing_aligned(tmp_path: Path) -> 
         ({"classes": 300}, r"400 particles for 300 classes.*2 or more.*fewer classes"),
         ({"classes": 0}, "number of classes is 0"),
         ({"iterations": 0}, "number of iterations is 0"),
-        ({"mask_diameter": 900}, "diameter of 900 Å, expected 19 to 192 Å"),
+        ({"mask_diameter": 900}, "--mask-diameter is 900 Å, expected 19 to 192 Å"),
     ],
 )
 def test_what_cannot_be_is_refused(

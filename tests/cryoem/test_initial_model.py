@@ -181,7 +181,7 @@ def drop(name: str) -> Callable[[xr.Dataset], xr.Dataset]:
         ({"symmetry": "Q3"}, None, "no point group 'Q3'"),
         ({"classes": 0}, None, "number of classes is 0"),
         ({"classes": 50}, None, "400 particles for 50 classes"),
-        ({"mask_diameter": 500.0}, None, "mask has a diameter of 500"),
+        ({"mask_diameter": 500.0}, None, "--mask-diameter is 500"),
         ({}, drop("defocus_u"), "no defocus_u"),
     ],
 )

@@ -17,10 +17,10 @@ from hpdp_dask.cryoem.classify.quality import ClassTable, rank_classes
 from hpdp_dask.cryoem.classify.schedule import Settings, State
 from hpdp_dask.cryoem.classify.writing import write_classes, write_particles_of
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
+from hpdp_dask.cryoem.unposed import check_classes, check_unposed
 from hpdp_dask.dataflow.iterate import iterate
 from hpdp_dask.dataflow.trees import reduce_images
 from hpdp_dask.errors import InputError
-from hpdp_dask.stacks.schema import CTF_VARIABLES, check_particles
 from hpdp_dask.stacks.store import open_stack
 from hpdp_dask.stacks.tables import read_source
 
@@ -164,43 +164,17 @@ def settings_for(
     InputError
         What is wrong.
     """
-    path = stack.attrs["path"]
-    check_particles(stack, ("images", *CTF_VARIABLES, "optics_group"))
-    number, box = stack.sizes["particle"], stack.sizes["x"]
-    for name, value in (("classes", classes), ("iterations", iterations)):
-        if value < 1:
-            raise InputError(f"The number of {name} is {value}, expected at least 1.")
-    if number < FEWEST_IMAGES * classes:
-        raise InputError(
-            f"{path}: {number:,} particle{'s' if number > 1 else ''} for {classes} "
-            f"class{'es' if classes > 1 else ''}, expected {FEWEST_IMAGES} or more for each; give "
-            "more particles or ask for fewer classes (--classes)."
-        )
-    if box % 2 or box < 16:
-        raise InputError(
-            f"{path}: the images have {box} pixels a side, expected an even number of 16 or more; "
-            "hpdp cryoem normalize --box makes it even."
-        )
-    sizes = stack["pixel_size"].values[np.unique(stack["optics_group"].values)]
-    if np.ptp(sizes) > 1e-4 * sizes[0]:
-        raise InputError(
-            f"{path}: pixel_size is {', '.join(f'{size:g}' for size in np.unique(sizes))} Å in "
-            "different optics groups, expected one; classify them apart."
-        )
-    extent = box * float(sizes[0])
-    diameter = MASK_SHARE * extent if mask_diameter is None else mask_diameter
-    if not 0.1 * extent <= diameter <= extent:
-        raise InputError(
-            f"{path}: the mask has a diameter of {diameter:g} Å, expected {0.1 * extent:.0f} to "
-            f"{extent:.0f} Å, the side of the images."
-        )
+    if iterations < 1:
+        raise InputError(f"The number of iterations is {iterations}, expected at least 1.")
+    found = check_unposed(stack, mask_diameter, MASK_SHARE)
+    check_classes(stack.attrs["path"], found.number, classes, FEWEST_IMAGES)
     return Settings(
         classes=classes,
         iterations=iterations,
         seed=seed,
-        number=number,
-        box=box,
-        pixel_size=float(sizes[0]),
-        groups=stack.sizes["optics"],
-        mask_diameter=float(diameter),
+        number=found.number,
+        box=found.box,
+        pixel_size=found.pixel_size,
+        groups=found.groups,
+        mask_diameter=found.mask_diameter,
     )

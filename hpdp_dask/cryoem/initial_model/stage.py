@@ -15,11 +15,10 @@ from hpdp_dask.cryoem.initial_model.model import Model
 from hpdp_dask.cryoem.initial_model.orient import final_maps, look_for_axes, turned
 from hpdp_dask.cryoem.initial_model.settings import Settings, State
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
+from hpdp_dask.cryoem.unposed import check_classes, check_unposed
 from hpdp_dask.dataflow.iterate import Iterated, iterate
-from hpdp_dask.errors import InputError
 from hpdp_dask.numerics.symmetry import point_group
 from hpdp_dask.numerics.symmetry_axes import SymmetryAxes
-from hpdp_dask.stacks.schema import CTF_VARIABLES, check_particles
 from hpdp_dask.stacks.store import open_stack
 from hpdp_dask.stacks.tables import read_source
 
@@ -250,42 +249,15 @@ def settings_for(
     InputError
         What is wrong.
     """
-    path = stack.attrs["path"]
     point_group(symmetry)
-    check_particles(stack, ("images", *CTF_VARIABLES, "optics_group"))
-    number, box = stack.sizes["particle"], stack.sizes["x"]
-    if classes < 1:
-        raise InputError(f"The number of classes is {classes}, expected at least 1.")
-    if number < _FEWEST_IMAGES * classes:
-        raise InputError(
-            f"{path}: {number:,} particles for {classes} "
-            f"class{'es' if classes > 1 else ''}, expected {_FEWEST_IMAGES} or more for each; "
-            "give more particles or ask for fewer classes (--classes)."
-        )
-    if box % 2 or box < 16:
-        raise InputError(
-            f"{path}: the images have {box} pixels a side, expected an even number of 16 or more; "
-            "hpdp cryoem normalize --box makes it even."
-        )
-    sizes = stack["pixel_size"].values[np.unique(stack["optics_group"].values)]
-    if np.ptp(sizes) > 1e-4 * sizes[0]:
-        raise InputError(
-            f"{path}: pixel_size is {', '.join(f'{size:g}' for size in np.unique(sizes))} Å in "
-            "different optics groups, expected one; search with them apart."
-        )
-    extent = box * float(sizes[0])
-    diameter = _DIAMETER_SHARE * extent if mask_diameter is None else mask_diameter
-    if not 0.1 * extent <= diameter <= extent:
-        raise InputError(
-            f"{path}: the mask has a diameter of {diameter:g} Å, expected {0.1 * extent:.0f} to "
-            f"{extent:.0f} Å, the side of the images."
-        )
+    found = check_unposed(stack, mask_diameter, _DIAMETER_SHARE)
+    check_classes(stack.attrs["path"], found.number, classes, _FEWEST_IMAGES)
     return Settings(
-        box=box,
-        pixel_size=float(sizes[0]),
-        diameter=float(diameter),
-        number=number,
-        groups=stack.sizes["optics"],
+        box=found.box,
+        pixel_size=found.pixel_size,
+        diameter=found.mask_diameter,
+        number=found.number,
+        groups=found.groups,
         symmetries=("C1",) * classes,
         seed=seed,
         iterations=_ITERATIONS,

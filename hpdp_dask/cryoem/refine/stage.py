@@ -13,12 +13,12 @@ import pandas as pd
 import xarray as xr
 
 from hpdp_dask.cryoem.fsc import write_fsc
-from hpdp_dask.cryoem.reconstruct import one_pixel_size
 from hpdp_dask.cryoem.refine.inputs import check_mask, prepare_reference
 from hpdp_dask.cryoem.refine.loop import RefineLoop
 from hpdp_dask.cryoem.refine.spectra import has_signal, measure_spectra
 from hpdp_dask.cryoem.refine.state import State
 from hpdp_dask.cryoem.unapplied import unapplied_corrections
+from hpdp_dask.cryoem.unposed import check_unposed, one_pixel_size
 from hpdp_dask.dataflow.iterate import Iterated, iterate
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import star
@@ -26,7 +26,6 @@ from hpdp_dask.formats.mrc import read_map
 from hpdp_dask.numerics import shells
 from hpdp_dask.numerics.masks import low_pass_filter
 from hpdp_dask.numerics.symmetry import point_group
-from hpdp_dask.stacks.schema import CTF_VARIABLES, check_particles
 from hpdp_dask.stacks.store import open_stack, to_table
 from hpdp_dask.stacks.tables import read_source
 
@@ -151,23 +150,17 @@ def refine(
     """
     point_group(symmetry)
     stack = open_stack(stack_path)
-    check_particles(stack, ("images", *CTF_VARIABLES, "optics_group", "half_set"))
-    box, pixel_size = stack.sizes["x"], one_pixel_size(stack)
+    found = check_unposed(stack, mask_diameter, _DIAMETER, "half_set")
+    box, pixel_size, diameter = found.box, found.pixel_size, found.mask_diameter
     counts = np.bincount(stack["half_set"].values, minlength=2)
     if counts.min() < 2:
         raise InputError(
             f"{stack_path}: {counts[0]} and {counts[1]} particles in the half-sets, expected two "
             "or more in each."
         )
-    diameter = _DIAMETER * box * pixel_size if mask_diameter is None else mask_diameter
-    if not 4 * pixel_size < diameter <= box * pixel_size:
-        raise InputError(
-            f"mask_diameter is {diameter:g} Å, expected at most the box, {box * pixel_size:g} Å, "
-            f"and more than {4 * pixel_size:g} Å."
-        )
     if not 2 * pixel_size < initial_resolution < diameter:
         raise InputError(
-            f"initial_resolution is {initial_resolution:g} Å, expected more than "
+            f"--initial-resolution is {initial_resolution:g} Å, expected more than "
             f"{2 * pixel_size:g} Å and less than the mask diameter, {diameter:g} Å."
         )
     unapplied = unapplied_corrections(read_source(stack_path), stack_path)
@@ -189,8 +182,7 @@ def refine(
     if say is not None:
         for note in notes:
             say(f"Note: {note}")
-    groups = int(stack["optics_group"].values.max()) + 1
-    spectra = measure_spectra(stack_path, groups, diameter / pixel_size, seed)
+    spectra = measure_spectra(stack_path, found.groups, diameter / pixel_size, seed)
     shell = max(2, int(box * pixel_size / initial_resolution))
     if not has_signal(spectra, shell):
         raise InputError(
