@@ -49,6 +49,8 @@ def test_an_interrupted_command_says_so_and_cleans_up(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell lets what it runs in the background ignore Ctrl-C, and so these tests maybe
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     while "folding" not in process.stdout.readline():
@@ -56,10 +58,10 @@ def test_an_interrupted_command_says_so_and_cleans_up(
     children = process.children(recursive=True)
     time.sleep(0.2)
     process.send_signal(sent)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "hpdp: interrupted." in errors
     assert "Traceback" not in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["particles.zarr"]
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
