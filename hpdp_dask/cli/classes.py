@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
-from hpdp_dask.cli.cryoem import app
 
 
-@app.command("classify2d")
 def classify2d_command(
     stack: Annotated[
         Path, typer.Argument(help="A Zarr stack with CTF, normalised.", show_default=False)
@@ -26,9 +24,7 @@ def classify2d_command(
     ] = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from what an interrupted run left.")
-    ] = False,
+    resume: options.Resume = False,
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
@@ -68,7 +64,6 @@ def classify2d_command(
     print(f"Report: {output / 'report.html'}")
 
 
-@app.command("select")
 def select_command(
     folder: Annotated[
         Path, typer.Argument(help="A folder that classify2d made.", show_default=False)

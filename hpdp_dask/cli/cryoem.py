@@ -164,20 +164,14 @@ def reconstruct_command(
         ),
     ],
     output: options.OutputFolder,
-    symmetry: Annotated[
-        str, typer.Option(help="Point group in RELION's setting: C1, C4, D2, T, O, I1, ...")
-    ] = "C1",
+    symmetry: options.Symmetry = "C1",
     max_resolution: Annotated[
         float | None, typer.Option(help="Leave out what is finer, Å; by default Nyquist's.")
     ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="A map to compare with, for simulated particles.")
-    ] = None,
+    truth: options.Truth = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from what an interrupted run left.")
-    ] = False,
+    resume: options.Resume = False,
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
@@ -274,6 +268,3 @@ def postprocess_command(
     print(f"Without the mask: {describe_resolution(found['resolution_unmasked'])}")
     print(f"B-factor: {found['b_factor']:.0f} Å²")
     print(f"Report: {output / 'report.html'}")
-
-
-from hpdp_dask.cli import classes, initial_model, refine  # noqa: E402, F401  their commands are of this group

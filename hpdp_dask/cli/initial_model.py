@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
-from hpdp_dask.cli.cryoem import app
 
 
-@app.command("initial-model")
 def initial_model_command(
     stack: Annotated[
         Path, typer.Argument(help="A Zarr stack with CTF, normalised.", show_default=False)
@@ -28,9 +26,7 @@ def initial_model_command(
     ] = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from what an interrupted run left.")
-    ] = False,
+    resume: options.Resume = False,
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,

@@ -13,6 +13,7 @@ import typer
 
 from hpdp_dask import __version__
 from hpdp_dask.cli import cryoem
+from hpdp_dask.cli.classes import classify2d_command, select_command
 from hpdp_dask.cli.demo import demo_command
 from hpdp_dask.cli.files import (
     export_command,
@@ -21,7 +22,9 @@ from hpdp_dask.cli.files import (
     info_command,
     validate_command,
 )
+from hpdp_dask.cli.initial_model import initial_model_command
 from hpdp_dask.cli.options import Interrupted, Terminated
+from hpdp_dask.cli.refine import refine_command
 from hpdp_dask.errors import InputError
 
 app = typer.Typer(
@@ -38,6 +41,10 @@ app.command("info")(info_command)
 app.command("validate")(validate_command)
 app.command("fsc")(fsc_command)
 app.command("demo")(demo_command)
+cryoem.app.command("classify2d")(classify2d_command)
+cryoem.app.command("select")(select_command)
+cryoem.app.command("initial-model")(initial_model_command)
+cryoem.app.command("refine")(refine_command)
 app.add_typer(cryoem.app, name="cryoem")
 
 

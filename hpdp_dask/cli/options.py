@@ -35,6 +35,11 @@ MemoryLimit = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run left.")]
+Symmetry = Annotated[
+    str, typer.Option(help="Point group in RELION's setting: C1, C4, D2, T, O, I1, ...")
+]
+Truth = Annotated[Path | None, typer.Option(help="A map to compare with, for simulated particles.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 OutputFolder = Annotated[
     Path, typer.Option("--output", "-o", help="The folder to write.", show_default=False)

@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
-from hpdp_dask.cli.cryoem import app
 
 
-@app.command("refine")
 def refine_command(
     stack: Annotated[Path, typer.Argument(help="A Zarr stack.", show_default=False)],
     output: options.OutputFolder,
@@ -22,9 +20,7 @@ def refine_command(
     initial_resolution: Annotated[
         float, typer.Option(help="What the reference is low-passed to, Å.")
     ] = 30.0,
-    symmetry: Annotated[
-        str, typer.Option(help="Point group in RELION's setting: C1, C4, D2, T, O, I1, ...")
-    ] = "C1",
+    symmetry: options.Symmetry = "C1",
     mask_diameter: Annotated[
         float | None,
         typer.Option(help="Sphere that holds the particle, Å; by default 3/4 of the box."),
@@ -32,14 +28,10 @@ def refine_command(
     mask: Annotated[
         Path | None, typer.Option(help="A soft mask from 0 to 1, in place of the sphere.")
     ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="A map to compare with, for simulated particles.")
-    ] = None,
+    truth: options.Truth = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from what an interrupted run left.")
-    ] = False,
+    resume: options.Resume = False,
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,

@@ -145,7 +145,7 @@ def plan_memory(client: Client | None, path: Path, expectation: Any, leaves: int
     client : distributed.Client or None
     path : Path
         The stack, for messages.
-    expectation : iterate.Expectation
+    expectation : loops.Expectation
         The pass that takes the most.
     leaves : int
 

@@ -115,6 +115,7 @@ def test_workers_do_not_change_the_result(
 ) -> None:
     monkeypatch.setattr(stage, "_ITERATIONS", 5)
     other = run(stack, tmp_path / "scratch", client=client)
+    # the products of this process run on several threads, and round otherwise
     bound = 1e-4 * np.abs(plain.maps).max()
     np.testing.assert_allclose(other.maps, plain.maps, rtol=0, atol=bound)
 

@@ -116,6 +116,7 @@ def test_workers_change_nothing(client, inline, stack, truth, tmp_path):
         mine, theirs = (
             mrc.read_map(each / f"{name}.mrc")[0] for each in (folder, tmp_path / "there")
         )
+        # rounding of matrix products on several threads, over all iterations
         assert np.allclose(mine, theirs, atol=1e-4 * np.abs(mine).max())
 
 
@@ -171,6 +172,7 @@ def test_device_finds_what_the_host_finds(stack, truth, tmp_path):
         on_host = first_fold(stack, truth, tmp_path)
     for mine, theirs in zip(on_device[:2], on_host[:2], strict=True):
         assert np.allclose(mine, theirs, atol=1e-3 * np.abs(theirs).max())
+    # float32 sums on a device are added in another order, and trigonometry rounds otherwise
     assert np.allclose(on_device[2]["shift"], on_host[2]["shift"], atol=0.01)
 
 

@@ -12,9 +12,10 @@ import pytest
 import xarray as xr
 
 from hpdp_dask.dataflow import kept
-from hpdp_dask.dataflow.iterate import chosen_images, iterate
+from hpdp_dask.dataflow.iterate import iterate
 from hpdp_dask.dataflow.leaves import Leaf, even_leaves
 from hpdp_dask.dataflow.notes import in_batches
+from hpdp_dask.dataflow.passes import chosen_images
 from hpdp_dask.dataflow.results import count_results, read_results, write_results
 from hpdp_dask.errors import InputError
 

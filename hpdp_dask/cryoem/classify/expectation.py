@@ -46,7 +46,7 @@ class _References(NamedTuple):
 
 @dataclass(frozen=True)
 class Expectation:
-    """The pass that follows a state; see `dataflow.iterate.Expectation`.
+    """The pass that follows a state; see `dataflow.loops.Expectation`.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from hpdp_dask.cryoem.classify.schedule import Settings, State
 
 @dataclass(frozen=True)
 class ClassLoop:
-    """Passes from the first model to the last; see `dataflow.iterate.Loop`.
+    """Passes from the first model to the last; see `dataflow.loops.Loop`.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ class References(NamedTuple):
 
 @dataclass(frozen=True)
 class Expectation:
-    """The pass that follows a state; see `dataflow.iterate.Expectation`.
+    """The pass that follows a state; see `dataflow.loops.Expectation`.
 
     Attributes
     ----------

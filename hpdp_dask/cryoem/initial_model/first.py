@@ -23,7 +23,7 @@ from hpdp_dask.numerics.rotations import random_rotations
 
 @dataclass(frozen=True)
 class FirstPass:
-    """Inserts images in random orientations; see `dataflow.iterate.Expectation`.
+    """Inserts images in random orientations; see `dataflow.loops.Expectation`.
 
     The maps that come out are balls with some texture, a different one in each class.
 

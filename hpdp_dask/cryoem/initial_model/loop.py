@@ -13,7 +13,7 @@ from hpdp_dask.cryoem.initial_model.settings import Settings, State
 
 @dataclass(frozen=True)
 class Search:
-    """Passes from random orientations, or from a model; see `dataflow.iterate.Loop`.
+    """Passes from random orientations, or from a model; see `dataflow.loops.Loop`.
 
     Attributes
     ----------

@@ -12,7 +12,8 @@ import xarray as xr
 
 from hpdp_dask.cryoem.contrast import PackedTransforms, coefficients_of
 from hpdp_dask.cryoem.refine.maximization import Maximization
-from hpdp_dask.cryoem.refine.search import BATCH, Batch, Found, Plan, Slices, plan_search, search
+from hpdp_dask.cryoem.refine.plan import BATCH, Plan, Slices, plan_search
+from hpdp_dask.cryoem.refine.search import Batch, Found, search
 from hpdp_dask.cryoem.refine.state import State
 from hpdp_dask.dataflow.kept import newest
 from hpdp_dask.dataflow.notes import in_batches
@@ -66,7 +67,7 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class RefineExpectation:
-    """The pass that follows a state; see `dataflow.iterate.Expectation`."""
+    """The pass that follows a state; see `dataflow.loops.Expectation`."""
 
     state: State
     maximization: Maximization

@@ -24,7 +24,7 @@ _FIRST_ORDER, _FIRST_SHIFT_STEP = 3, 1.0
 
 @dataclass(frozen=True)
 class RefineLoop:
-    """See `dataflow.iterate.Loop`.
+    """See `dataflow.loops.Loop`.
 
     Attributes
     ----------
