@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import xarray as xr
 
 from hpdp_dask.dataflow.results import Rows
-
-if TYPE_CHECKING:
-    pass
 
 A = TypeVar("A")
 S = TypeVar("S")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
 
 #: A NumPy or a CuPy array.
 Array = Any
@@ -57,3 +58,28 @@ def fft_of(xp: ModuleType) -> ModuleType:
 def to_host(array: Array) -> np.ndarray:
     """Give a NumPy array: the array itself, or a copy from its device."""
     return array.get() if namespace(array) is not np else np.asarray(array)
+
+
+def csr_matrix(
+    values: Array, row: Array, column: Array, shape: tuple[int, int], xp: ModuleType
+) -> Array:
+    """Make a sparse matrix of entries, those in the same place added up.
+
+    Parameters
+    ----------
+    values, row, column : (q,) arrays
+        Of a namespace.
+    shape : tuple of int
+    xp : module
+        Where the matrix should live.
+
+    Returns
+    -------
+    scipy.sparse or cupyx.scipy.sparse csr_matrix
+    """
+    entries = values, (row, column)
+    if xp is np:
+        return scipy.sparse.csr_matrix(entries, shape=shape)
+    import cupyx.scipy.sparse
+
+    return cupyx.scipy.sparse.csr_matrix(entries, shape=shape)

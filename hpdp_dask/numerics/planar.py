@@ -15,9 +15,8 @@ from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
-import scipy.sparse
 
-from hpdp_dask.numerics.arrays import Array, namespace
+from hpdp_dask.numerics.arrays import Array, csr_matrix, namespace
 from hpdp_dask.numerics.fourier import (
     PADDING,
     HalfPlane,
@@ -192,20 +191,11 @@ def in_plane_rotations(
             entries.append((rows[kept], column[kept], share[kept], (share * sign)[kept]))
     row, column, real, imaginary = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     shape = len(rows), len(fine)
-    return InPlaneRotations(
-        len(plane), psi, *(_sparse(part, row, column, shape, xp) for part in (real, imaginary))
+    matrices = (
+        csr_matrix(xp.asarray(part, xp.float32), xp.asarray(row), xp.asarray(column), shape, xp)
+        for part in (real, imaginary)
     )
-
-
-def _sparse(
-    values: np.ndarray, row: np.ndarray, column: np.ndarray, shape: tuple[int, int], xp: ModuleType
-) -> Array:
-    matrix = scipy.sparse.csr_matrix((values.astype(np.float32), (row, column)), shape=shape)
-    if xp is np:
-        return matrix
-    import cupyx.scipy.sparse
-
-    return cupyx.scipy.sparse.csr_matrix(matrix)
+    return InPlaneRotations(len(plane), psi, *matrices)
 
 
 @lru_cache(maxsize=4)

@@ -183,8 +183,8 @@ def test_memory_that_runs_out_amid_a_batch_counts_no_image_twice(
     searched = expectation.search
     failures = iter([MemoryError])
 
-    def search(batch, model, plan):
-        for found in searched(batch, model, plan):
+    def search(*words):
+        for found in searched(*words):
             half = len(found.rows) // 2
             yield take(found, slice(0, half))
             for failure in failures:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpdp_dask.numerics.grids import shifts_on_disc
+from hpdp_dask.cryoem.classify.turned import TurnLevel
+from hpdp_dask.cryoem.search import ShiftPrior
+from hpdp_dask.numerics.fourier import half_plane
 
 #: Å; nothing finer is compared in the first pass.
 FIRST_RESOLUTION = 40.0
@@ -37,8 +39,13 @@ SHELLS_BEYOND = 4
 SHIFT_RANGE = 0.08
 NEAR_STEPS = 2.0
 
-#: The step of the grid of shifts in units of the resolution, if that is more than a pixel.
+#: The step of the grid of shifts in units of the resolution, if that is more than a pixel; and
+#: the longest on the coarsest level.
 SHIFT_STEP = 0.25
+LONGEST_SHIFT_STEP = 0.31
+
+#: Coarse levels of a search compare this share of the shells at most.
+COARSE_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -110,29 +117,47 @@ class Settings:
         longest = ARC_PER_RESOLUTION * self.extent / radius
         return next((step for step in STEPS if arc(step, self.mask_diameter) <= longest), STEPS[-1])
 
-    def angles(self, radius: int, iteration: int) -> np.ndarray:
-        """Give the in-plane angles of a pass, degrees, moved at random by up to a step."""
+    def levels(self, radius: int, iteration: int) -> list[TurnLevel]:
+        """Give the levels of the search of a pass, angles moved at random by up to a step.
+
+        From the coarsest step of angles to that for the last shell, halved each time.
+        """
         step = self.step_for(radius)
         begin = self._random(iteration).random() * step
-        return begin + np.arange(round(360.0 / step)) * step
+        angles = begin + np.arange(round(360.0 / step)) * step
+        found = [(radius, angles)]
+        while step < STEPS[0]:
+            step, angles = 2 * step, angles.reshape(-1, 2).mean(axis=1)
+            permitted = ARC_PER_RESOLUTION * self.extent / arc(step, self.mask_diameter)
+            reach = min(int(COARSE_SHARE * radius), int(permitted))
+            found.append((min(radius, max(self.first_radius, reach)), angles))
+        shift_step = 2 ** (len(found) - 1) * max(1.0, SHIFT_STEP * self.box / radius)
+        if len(found) > 1:
+            shift_step = min(shift_step, LONGEST_SHIFT_STEP * self.box / found[-1][0])
+        return [
+            TurnLevel(half_plane(self.box, last), shift_step / 2**place, turns)
+            for place, (last, turns) in enumerate(reversed(found))
+        ]
 
-    def shifts(self, radius: int, iteration: int, near: bool) -> np.ndarray:
-        """Give the shifts of a pass, pixels, moved at random by up to half a step.
+    def shift_prior(self, level: TurnLevel, sigma: float, near: bool) -> ShiftPrior:
+        """Give where particles may be.
 
         Parameters
         ----------
-        radius, iteration : int
+        level : TurnLevel
+            The last.
+        sigma : float
+            Å.
         near : bool
             About where each image was found before, not about the centre.
-
-        Returns
-        -------
-        (t, 2) ndarray
         """
-        step = max(1.0, SHIFT_STEP * self.box / radius)
-        reach = NEAR_STEPS * step if near else SHIFT_RANGE * self.box
-        begin = (self._random(iteration).random(3)[1:] - 0.5) * step
-        return shifts_on_disc(max(reach, step), step) + begin
+        reach = NEAR_STEPS * level.shift_step if near else SHIFT_RANGE * self.box
+        return ShiftPrior(max(reach, level.shift_step), sigma / self.pixel_size)
+
+    def offset(self, level: TurnLevel, iteration: int) -> np.ndarray:
+        """Give what the shifts of a pass are moved by at random, up to half a step, pixels."""
+        moved: np.ndarray = (self._random(iteration).random(3)[1:] - 0.5) * level.shift_step
+        return moved
 
     def _random(self, iteration: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, iteration))

@@ -13,20 +13,17 @@ import xarray as xr
 from hpdp_dask.cryoem.contrast import PackedTransforms, coefficients_of
 from hpdp_dask.cryoem.refine.maximization import Maximization
 from hpdp_dask.cryoem.refine.plan import BATCH, Plan, Slices, plan_search
-from hpdp_dask.cryoem.refine.search import Batch, Found, search
 from hpdp_dask.cryoem.refine.state import State
+from hpdp_dask.cryoem.search import Batch, Found, ShiftPrior, search
 from hpdp_dask.dataflow.kept import newest
 from hpdp_dask.dataflow.notes import in_batches
 from hpdp_dask.dataflow.results import Rows
 from hpdp_dask.numerics import fourier, grids, slices
 from hpdp_dask.numerics.arrays import Array, fast_namespace, namespace, to_host
 from hpdp_dask.numerics.ctf import evaluate_ctf
-from hpdp_dask.numerics.likelihood import compress_each, multiplicity
+from hpdp_dask.numerics.likelihood import compress_candidates, multiplicity
 from hpdp_dask.numerics.rotations import euler_to_matrix, matrix_to_euler
 from hpdp_dask.numerics.symmetry import symmetry_distance
-
-#: Candidates with less than this share of an image's probability are not inserted.
-_LEAST = 1e-3
 
 #: A leaf takes about this many images; a fine level takes milliseconds an image.
 _IMAGES_PER_LEAF = 500
@@ -128,8 +125,7 @@ class RefineExpectation:
             perturbation=grids.random_perturbation(sampling.order, generator),
             operators=settings.operators,
             local=sampling.local,
-            shift_range=state.shift_range,
-            shift_sigma=state.shift_sigma,
+            shift_prior=ShiftPrior(state.shift_range, state.shift_sigma),
         )
 
     @property
@@ -182,8 +178,13 @@ class RefineExpectation:
                 if not rows.size:
                     return
                 batch = self._batch(block, rows, before, xp)
-                for found in search(batch, models[half], plan):
-                    self._add(sums, half, block, rows, batch, found, before, results)
+                last = None
+                if before is not None:
+                    last = euler_to_matrix(before["euler_angles"][rows])
+                begin = plan.neighbours(last) if plan.local and last is not None else None
+                for found in search(batch, models[half], plan.shift_prior, begin):
+                    matrices = plan.matrices(self.state.order, found.candidates)
+                    self._add(sums, half, block, rows, batch, found, matrices, last, results)
                     added[rows[found.rows]] = True
 
             in_batches(len(members), BATCH, work)
@@ -221,14 +222,13 @@ class RefineExpectation:
         if self.state.scales:
             scales = np.asarray(self.state.scales, np.float32)[block["micrograph"].values[rows]]
             ctf *= xp.asarray(scales)[:, None]
-        centre, orientation = np.zeros((len(rows), 2)), None
+        centre = np.zeros((len(rows), 2))
         if before is not None:
             centre = before["shift"][rows]
-            orientation = euler_to_matrix(before["euler_angles"][rows])
             transforms = transforms * fourier.shift_phases(plane, xp.asarray(centre))
         noise = np.asarray(self.state.noise_power)
         group = xp.asarray(block["optics_group"].values[rows])
-        return Batch(plane, transforms, ctf, noise, group, centre, orientation)
+        return Batch(plane, transforms, ctf, noise, group, centre)
 
     def _add(
         self,
@@ -238,7 +238,8 @@ class RefineExpectation:
         rows: np.ndarray,
         batch: Batch,
         found: Found,
-        before: Rows | None,
+        matrices: np.ndarray,
+        last: np.ndarray | None,
         results: Rows,
     ) -> None:
         """Insert images as probable as their poses are, and note what was found of each."""
@@ -246,7 +247,6 @@ class RefineExpectation:
         images, posterior = rows[found.rows], found.posterior
         probability = to_host(posterior.reference_probability)
         operators = self.maximization.operators
-        matrices = found.matrices
         if not self.state.local:
             matrices = _nearest_mates(matrices, probability, operators)
         mean, spread = mean_orientation(
@@ -256,7 +256,7 @@ class RefineExpectation:
             (posterior.shift_probability[..., None] * xp.asarray(found.shifts)).sum(axis=1)
         )
         centre = batch.centre[found.rows]
-        self._insert(sums, half, block, batch, found, images)
+        self._insert(sums, half, block, batch, found, images, matrices)
 
         results["euler_angles"][images] = matrix_to_euler(mean)
         results["shift"][images] = centre + moved
@@ -265,8 +265,8 @@ class RefineExpectation:
         results["spread"][images] = spread
 
         turned = np.full(len(images), 180.0)
-        if before is not None and batch.orientation is not None:
-            turned = symmetry_distance(mean, batch.orientation[found.rows], operators)
+        if last is not None:
+            turned = symmetry_distance(mean, last[found.rows], operators)
         sums.moments[:] += [
             len(images),
             results["log_evidence"][images].sum(),
@@ -287,64 +287,31 @@ class RefineExpectation:
         batch: Batch,
         found: Found,
         images: np.ndarray,
+        matrices: np.ndarray,
     ) -> None:
         xp = namespace(batch.transforms)
-        plane, posterior = batch.plane, found.posterior
-        shares = posterior.reference_probability
-        # the most probable are few; each list is cut to the longest of them
-        counts = to_host((shares >= _LEAST).sum(axis=1))
-        most = int(counts.max())
-        chosen = xp.argsort(-shares, axis=1)[:, :most]
-        share = xp.take_along_axis(shares, chosen, axis=1)
-        share = xp.where(share >= _LEAST, share, np.float32(0))
-        total = share.sum(axis=1, keepdims=True)
-        responsibilities = xp.take_along_axis(
-            posterior.responsibilities, chosen[:, None, :], axis=2
+        plane, weight = batch.plane, batch.weight[found.rows]
+        folded = compress_candidates(found.posterior, found.shifted, found.references, weight)
+        group = to_host(batch.group)[found.rows]
+        residual = folded.residual(
+            batch.transforms[found.rows], batch.power[found.rows], group, len(sums.images), plane
         )
-        responsibilities = xp.where(share[:, None, :] > 0, responsibilities, np.float32(0))
-        responsibilities /= total[:, None, :]
-        share /= total
-        signal = compress_each(found.shifted, responsibilities)
-        weight = batch.weight[found.rows]
-        references = xp.take_along_axis(found.references, chosen[..., None], axis=1)
-
-        product = references.real * signal.real
-        product += references.imag * signal.imag
-        product = product.sum(axis=1)
-        squares = references.real**2
-        squares += references.imag**2
-        expected = (share[:, None, :] @ squares)[:, 0] * weight
-        power = batch.power[found.rows]
-        transforms = batch.transforms[found.rows]
-        residual = transforms.real**2 + transforms.imag**2 - power * (2 * product - expected)
         counted = xp.asarray(multiplicity(plane))
-        pairs = to_host(xp.stack([product @ counted, expected @ counted], axis=1))
+        pairs = to_host(xp.stack([folded.product @ counted, folded.expected @ counted], axis=1))
 
-        used = share > 0
+        used = folded.share > 0
         contributions = xp.empty((int(used.sum()), len(plane), 3), dtype=xp.float32)
-        contributions[..., 0] = signal.real[used]
-        contributions[..., 1] = signal.imag[used]
-        which = xp.nonzero(used)[0]
-        contributions[..., 2] = share[used][:, None] * weight[which]
-        matrices = xp.take_along_axis(xp.asarray(found.matrices), chosen[..., None, None], axis=1)[
-            used
-        ]
+        contributions[..., 0] = folded.signal.real[used]
+        contributions[..., 1] = folded.signal.imag[used]
+        contributions[..., 2] = folded.share[used][:, None] * weight[xp.nonzero(used)[0]]
+        columns = folded.columns[..., None, None]
+        orientations = xp.take_along_axis(xp.asarray(matrices), columns, axis=1)[used]
         # from here on little memory is needed; see `notes.in_batches`
-        slices.insert_slices(sums.volumes[half], contributions, matrices, plane)
-        self._add_residual(sums, residual, to_host(batch.group[found.rows]))
+        slices.insert_slices(sums.volumes[half], contributions, orientations, plane)
+        sums.residual[:] += to_host(residual)
+        sums.images[:] += np.bincount(group, minlength=len(sums.images))
         if self.state.scales:
             np.add.at(sums.scale, block["micrograph"].values[images], pairs)
-
-    def _add_residual(self, sums: Sums, residual: Array, group: np.ndarray) -> None:
-        xp = namespace(residual)
-        shell = xp.asarray(self.plane.shell)
-        counted = xp.asarray(multiplicity(self.plane))
-        for one in np.unique(group):
-            members = xp.asarray(group == one)
-            total = residual[members].sum(axis=0, dtype=xp.float64) * counted
-            shells = xp.bincount(shell, weights=total, minlength=self.state.radius + 1)
-            sums.residual[one] += to_host(shells)
-            sums.images[one] += int(members.sum())
 
 
 def mean_orientation(

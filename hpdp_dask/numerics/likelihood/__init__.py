@@ -25,7 +25,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from hpdp_dask.numerics.arrays import Array
-from hpdp_dask.numerics.likelihood.candidates import CandidateImages, compress_each, shift_each
+from hpdp_dask.numerics.likelihood.candidates import (
+    CandidateImages,
+    CandidateSums,
+    compress_candidates,
+    shift_each,
+)
 from hpdp_dask.numerics.likelihood.gaussian import (
     GaussianImages,
     GaussianSums,
@@ -43,6 +48,7 @@ from hpdp_dask.numerics.likelihood.sums import Sums
 
 __all__ = [
     "CandidateImages",
+    "CandidateSums",
     "GaussianImages",
     "GaussianSums",
     "Images",
@@ -50,7 +56,7 @@ __all__ = [
     "Posterior",
     "Significant",
     "Sums",
-    "compress_each",
+    "compress_candidates",
     "forecast_bytes",
     "multiplicity",
     "posterior_of",

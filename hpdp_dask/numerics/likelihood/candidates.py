@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpdp_dask.numerics.arrays import Array, namespace
+from hpdp_dask.numerics.arrays import Array, csr_matrix, namespace
 from hpdp_dask.numerics.fourier import HalfPlane
-from hpdp_dask.numerics.likelihood.gaussian import multiplicity
+from hpdp_dask.numerics.likelihood.gaussian import multiplicity, sum_shells
+from hpdp_dask.numerics.likelihood.posterior import Posterior
+
+#: Candidates with less than this share of an image's probability are not compressed into.
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class CandidateImages:
         log_likelihoods : (n, t, c) array of float32
             Over that of an empty reference, as `GaussianImages.match` gives.
         shifted : (n, t, m) array of complex64
-            C X / s2 in every shift, for `compress`.
+            C X / s2 in every shift, for `compress_candidates`.
         """
         xp = namespace(self.signal)
         shifted = shift_each(self.signal, self.shifts, self.plane)
@@ -65,21 +69,122 @@ class CandidateImages:
         return (squares @ weight[:, :, None])[:, :, 0]
 
 
-def compress_each(shifted: Array, responsibilities: Array) -> Array:
-    """Sum the shifted copies of each image for each of its references.
+@dataclass(frozen=True)
+class CandidateSums:
+    """Images compressed into the candidates that matter.
+
+    Attributes
+    ----------
+    columns : (n, c) array of int
+        Which candidates, the most probable first.
+    share : (n, c) array of float32
+        Their probabilities, of sum 1; 0 where an image has fewer.
+    signal : (n, c, m) array of complex64
+        C X / s2, centred and weighted by the probabilities.
+    product, expected : (n, m) arrays of float32
+        `Re conj(A) X / s2` and `|A|² / s2` of each sample, the image with its expectation A by
+        the candidates, and A with itself, summed over their probabilities.
+    """
+
+    columns: Array
+    share: Array
+    signal: Array
+    product: Array
+    expected: Array
+
+    def residual(
+        self, transforms: Array, power: Array, group: np.ndarray, groups: int, plane: HalfPlane
+    ) -> Array:
+        """Sum what the candidates leave unexplained over images and shells.
+
+        Parameters
+        ----------
+        transforms : (n, m) array of complex64
+        power : (n, m) array of float32
+            s2 of each sample.
+        group : (n,) ndarray of int
+            Optics group of each image.
+        groups : int
+        plane : HalfPlane
+
+        Returns
+        -------
+        (groups, radius + 1) array of float64
+            `|X - A|²`; see `GaussianSums`.
+        """
+        xp = namespace(transforms)
+        left = transforms.real**2 + transforms.imag**2
+        left -= power * (2 * self.product - self.expected)
+        members = [xp.asarray(group == one) for one in range(groups)]
+        return sum_shells(
+            xp.stack([left[of].sum(axis=0, dtype=xp.float64) for of in members]), plane
+        )
+
+    def add_to(self, signal: Array, weight: Array, candidates: Array, image_weight: Array) -> None:
+        """Add the sums of all images to those of references that they have in common.
+
+        Parameters
+        ----------
+        signal : (r, m) array of complex64
+        weight : (r, m) array of float32
+            Changed in place.
+        candidates : (n, k) array of int
+            Which of the r references each image was compared with.
+        image_weight : (n, m) array of float32
+            C² / s2.
+        """
+        xp = namespace(self.signal)
+        used = self.share > 0
+        image = xp.nonzero(used)[0]
+        of = xp.take_along_axis(xp.asarray(candidates), self.columns, axis=1)[used]
+        references, row = xp.unique(of, return_inverse=True)
+        entries, shape = xp.arange(len(of)), (len(references), len(of))
+        gather = csr_matrix(xp.ones(len(of), xp.float32), row, entries, shape, xp)
+        signal[references] += (gather @ self.signal[used].view(xp.float32)).view(xp.complex64)
+        shape = len(references), len(image_weight)
+        weight[references] += csr_matrix(self.share[used], row, image, shape, xp) @ image_weight
+
+
+def compress_candidates(
+    posterior: Posterior, shifted: Array, references: Array, weight: Array
+) -> CandidateSums:
+    """Sum the shifted copies of each image for each of its candidates that matters.
 
     Parameters
     ----------
+    posterior : Posterior
+        Of what `CandidateImages.match` gives.
     shifted : (n, t, m) array of complex64
         Of `CandidateImages.match`.
-    responsibilities : (n, t, c) array of float32
+    references : (n, c, m) array of complex64
+        That were matched.
+    weight : (n, m) array of float32
+        C² / s2.
 
     Returns
     -------
-    (n, c, m) array of complex64
+    CandidateSums
+        Candidates with less than a thousandth of the probability are left out.
     """
     xp = namespace(shifted)
-    return (responsibilities.transpose(0, 2, 1) @ _real_rows(shifted)).view(xp.complex64)
+    shares = posterior.reference_probability
+    most = int((shares >= _LEAST).sum(axis=1).max())
+    columns = xp.argsort(-shares, axis=1)[:, :most]
+    share = xp.take_along_axis(shares, columns, axis=1)
+    share = xp.where(share >= _LEAST, share, np.float32(0))
+    total = share.sum(axis=1, keepdims=True)
+    responsibilities = xp.take_along_axis(posterior.responsibilities, columns[:, None, :], axis=2)
+    responsibilities = xp.where(share[:, None, :] > 0, responsibilities, np.float32(0))
+    responsibilities /= total[:, None, :]
+    share /= total
+    signal = (responsibilities.transpose(0, 2, 1) @ _real_rows(shifted)).view(xp.complex64)
+    chosen = xp.take_along_axis(references, columns[..., None], axis=1)
+    product = chosen.real * signal.real
+    product += chosen.imag * signal.imag
+    squares = chosen.real**2
+    squares += chosen.imag**2
+    expected = (share[:, None, :] @ squares)[:, 0] * weight
+    return CandidateSums(columns, share, signal, product.sum(axis=1), expected)
 
 
 def shift_each(images: Array, shifts: Array, plane: HalfPlane) -> Array:

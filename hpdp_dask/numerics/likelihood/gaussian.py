@@ -208,7 +208,7 @@ class GaussianImages:
             weight=weight,
             scale_product=posterior.expected_log_likelihood + 0.5 * expected_power,
             scale_power=expected_power,
-            residual=self._sum_shells(unexplained),
+            residual=sum_shells(unexplained, self.plane),
         )
 
     def _sum_shifted(self, responsibilities: Array, members: Array) -> Array:
@@ -223,13 +223,23 @@ class GaussianImages:
             total += shares.T @ self._shifted(images)
         return total.view(xp.complex64)
 
-    def _sum_shells(self, values: Array) -> Array:
-        """Sum (groups, m) values over shells, conjugates included: (groups, radius + 1)."""
-        xp = self._xp
-        shell = xp.asarray(self.plane.shell)
-        counted = values * xp.asarray(multiplicity(self.plane))
-        number = self.plane.radius + 1
-        return xp.stack([xp.bincount(shell, weights=row, minlength=number) for row in counted])
+
+def sum_shells(values: Array, plane: HalfPlane) -> Array:
+    """Sum values over the samples of each shell, conjugates included.
+
+    Parameters
+    ----------
+    values : (k, m) array
+    plane : HalfPlane
+
+    Returns
+    -------
+    (k, radius + 1) array of float64
+    """
+    xp = namespace(values)
+    shell = xp.asarray(plane.shell)
+    counted = values * xp.asarray(multiplicity(plane))
+    return xp.stack([xp.bincount(shell, row, plane.radius + 1) for row in counted])
 
 
 def multiplicity(plane: HalfPlane) -> np.ndarray:
