@@ -157,7 +157,8 @@ def output_folder(
     ------
     InputError
         If the folder exists, may not be replaced or cannot be made, an input is not there, another
-        run is writing the same folder, or the disk is full; nothing new is left then.
+        run is writing the same folder, or the disk is full; nothing new is left then, but for
+        sums and iterations that `resume` goes on from.
     """
     target = Path(path).resolve()
     _check_target(target, overwrite)
@@ -189,10 +190,17 @@ def output_folder(
         except BaseException as error:
             full = _disk_full(error)
             if full is not None:
-                shutil.rmtree(partial, ignore_errors=True)
+                kept = _holds_sums(partial / _SCRATCH)
+                if not kept:
+                    shutil.rmtree(partial, ignore_errors=True)
                 raise InputError(
                     f"{full.filename or target}: {full.strerror}; nothing was written to "
-                    f"{target}, free some space or choose another disk for the output."
+                    f"{target}, free some space"
+                    + (
+                        f"; what was done is kept in {partial}, --resume goes on from it."
+                        if kept
+                        else " or choose another disk for the output."
+                    )
                 ) from error
             if _holds_anything(partial / _SCRATCH):
                 error.add_note(f"What was done is kept in {partial}; --resume goes on from it.")

@@ -187,6 +187,18 @@ def test_a_full_disk_is_found_among_the_causes(tmp_path: Path, source: Path) -> 
     assert files(tmp_path) == {source.name}
 
 
+def test_a_full_disk_does_not_cost_the_iterations_before_it(tmp_path: Path, source: Path) -> None:
+    def fill(run: RunFolder) -> None:
+        ended = run.scratch / "iterations" / "007" / "state.json"
+        ended.parent.mkdir(parents=True)
+        ended.write_text("{}")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "008/half1.npy")
+
+    with pytest.raises(InputError, match=r"008/half1\.npy: No space.*--resume goes on from it"):
+        done(tmp_path / "out", source, fill)
+    assert list(tmp_path.rglob("state.json"))
+
+
 def test_an_interrupt_without_leaves_leaves_nothing(tmp_path: Path, source: Path) -> None:
     def stop(run: RunFolder) -> None:
         (run.path / "half.mrc").touch()
