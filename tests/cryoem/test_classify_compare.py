@@ -1,6 +1,7 @@
 """Images against turned averages: the likely poses alone give what all poses give, and truth."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_levels_halve_from_the_coarsest_step(radius):
     levels = replace(SETTINGS, mask_diameter=600.0).levels(radius, 3)
     assert len(levels[0].angles) == 360 / STEPS[0]
     assert levels[-1].plane.radius == radius
-    for coarse, fine in zip(levels, levels[1:], strict=False):
+    for coarse, fine in pairwise(levels):
         assert np.allclose(coarse.angles, fine.angles.reshape(-1, 2).mean(axis=1))
         assert coarse.shift_step == 2 * fine.shift_step
         assert coarse.plane.radius <= fine.plane.radius
