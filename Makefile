@@ -1,5 +1,6 @@
 # make demo   sets everything up in .venv and runs the main job
 # make test   sets everything up in .venv and runs the tests
+# make test-slurm   installs SLURM and Grid Engine (Debian, root) and runs the tests on them
 # make lint   style, types;  make docs   the manual;  make clean   forgets all of it
 
 PYTHON ?= python3
@@ -9,13 +10,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # CUDA wheels only where there is a GPU to use them.
 GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo ,gpu)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-slurm lint docs clean
 
 demo: $(VENV)/.test
 	$(BIN)/hpdp demo --output demo --overwrite
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-slurm: $(VENV)/.test
+	tools/install_schedulers.sh
+	HPDP_REQUIRED="slurm sge" $(BIN)/python -m pytest -m "slurm or sge"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,8 +4,10 @@ import atexit
 import os
 import shutil
 import tempfile
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 __version__ = version("hpdp-dask")
 
@@ -25,3 +27,22 @@ def _find_a_place_for_compiled_code() -> None:
 
 
 _find_a_place_for_compiled_code()
+
+#: What a notebook needs, and where it is: found at the first use, since it takes long to import.
+_NAMES = {
+    "connect": "hpdp_dask.cluster",
+    "performance_report": "hpdp_dask.cluster.reports",
+    "stages": "hpdp_dask.cluster.panel_figures",
+    "open_stack": "hpdp_dask.workflow.display",
+    "read_map": "hpdp_dask.workflow.display",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES])

@@ -1,8 +1,9 @@
 """What all tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client
@@ -28,6 +29,20 @@ def client() -> Iterator[Client]:
     """A local cluster of two workers."""
     with connect("local", workers=2, memory_limit="1GiB") as client:
         yield client
+
+
+#: Markers of tests that may not skip on this machine.
+REQUIRED = os.environ.get("HPDP_REQUIRED", "").split()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
+    """Let a test fail that skips where it may not."""
+    report = yield
+    if report.skipped and any(item.get_closest_marker(name) for name in REQUIRED):
+        report.outcome = "failed"
+        report.longrepr = f"may not skip here (HPDP_REQUIRED): {report.longrepr}"
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -65,6 +65,7 @@ def test_commands_and_options_exist(page):
         while words and not words[0].startswith("-") and hasattr(command, "commands"):
             assert words[0] in command.commands, f"{page}: {call}"
             command = command.commands[words.pop(0)]
+        words = words[: words.index("--")] if "--" in words else words  # behind it, a command
         named = {word for word in words if word.startswith("-")}
         assert named <= options_of(command), f"{page}: {call}"
 

@@ -28,6 +28,8 @@ def classify2d_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Classify and align images in two dimensions, without any reference.
 
@@ -39,7 +41,10 @@ def classify2d_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.classification import run_classification
 
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         record = run_classification(
             stack,
             output,
@@ -80,6 +85,8 @@ def select_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Make a stack of the particles of good classes.
 
@@ -89,7 +96,10 @@ def select_command(
     from hpdp_dask.dataflow.progress import Progress
 
     chosen = None if classes is None else read_numbers(classes)
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         selection = select(
             folder,
             output,

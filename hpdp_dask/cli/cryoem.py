@@ -70,6 +70,8 @@ def simulate_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Simulate particles with known truth, as RELION would leave them.
 
@@ -96,7 +98,10 @@ def simulate_command(
         defocus_error=defocus_error,
         seed=seed,
     )
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         run_simulation(
             specimen,
             output,
@@ -129,6 +134,8 @@ def normalize_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Bring images to a background of mean 0 and standard deviation 1.
 
@@ -140,7 +147,10 @@ def normalize_command(
     from hpdp_dask.cryoem.normalize import normalize
     from hpdp_dask.dataflow.progress import Progress
 
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         normalize(
             stack,
             output,
@@ -175,6 +185,8 @@ def reconstruct_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Reconstruct a map from particles with known poses and CTF.
 
@@ -187,7 +199,10 @@ def reconstruct_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.reconstruction import run_reconstruction
 
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         record = run_reconstruction(
             particles,
             output,

@@ -50,6 +50,8 @@ def demo_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Go the whole way on simulated particles and compare the map with the truth.
 
@@ -79,7 +81,7 @@ def demo_command(
         seed=seed,
     )
     with (
-        options.cluster(cluster, workers, memory_limit) as client,
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
         Progress(closing_lines=quick) as progress,
     ):
         common = {

@@ -64,6 +64,8 @@ def import_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Import particles into a Zarr stack.
 
@@ -75,7 +77,10 @@ def import_command(
     from hpdp_dask.cryoem.import_particles import import_particles
     from hpdp_dask.dataflow.progress import Progress
 
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         summary = import_particles(
             inputs,
             output,

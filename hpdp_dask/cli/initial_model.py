@@ -30,6 +30,8 @@ def initial_model_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Find a first map of the particles without any reference or poses.
 
@@ -41,7 +43,10 @@ def initial_model_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.initial_model import run_initial_model
 
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         record = run_initial_model(
             stack,
             output,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask import __version__
-from hpdp_dask.cli import cryoem
+from hpdp_dask.cli import cluster, cryoem
 from hpdp_dask.cli.classes import classify2d_command, select_command
 from hpdp_dask.cli.demo import demo_command
 from hpdp_dask.cli.files import (
@@ -25,6 +25,7 @@ from hpdp_dask.cli.files import (
 from hpdp_dask.cli.initial_model import initial_model_command
 from hpdp_dask.cli.options import Interrupted, Terminated
 from hpdp_dask.cli.refine import refine_command
+from hpdp_dask.cli.submit import SUBMIT_SETTINGS, jobs_command, submit_command
 from hpdp_dask.errors import InputError
 
 app = typer.Typer(
@@ -46,6 +47,9 @@ cryoem.app.command("select")(select_command)
 cryoem.app.command("initial-model")(initial_model_command)
 cryoem.app.command("refine")(refine_command)
 app.add_typer(cryoem.app, name="cryoem")
+app.add_typer(cluster.app, name="cluster")
+app.command("submit", context_settings=SUBMIT_SETTINGS)(submit_command)
+app.command("jobs")(jobs_command)
 
 
 def _print_version(asked: bool) -> None:
@@ -65,7 +69,14 @@ def _options(
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    # batch schedulers send it again, to all processes of a job: once is enough, and what ends in
+    # order must not be interrupted
+    signal.signal(signal.SIGTERM, _is_ending)
     raise Terminated
+
+
+def _is_ending(_signal: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def main() -> None:

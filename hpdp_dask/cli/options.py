@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +18,16 @@ if TYPE_CHECKING:
 Cluster = Annotated[
     str,
     typer.Option(
-        help="Where to run: *local*, *local-cuda*, or a scheduler as *tcp://host:port*.",
+        help="Where to run: *local*, *local-cuda*, a cluster that was started to stay, a site by "
+        "name or the path of its YAML, or a scheduler as *tls://host:port*.",
         rich_help_panel="Where it runs",
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="Workers of a local cluster; by default one a core, or one a GPU.",
+        help="By default one a core, or one a GPU, on this machine, and what the YAML of a site "
+        "says.",
         rich_help_panel="Where it runs",
     ),
 ]
@@ -32,6 +36,21 @@ MemoryLimit = Annotated[
     typer.Option(
         help="Of each local worker, as *4GiB*; by default its share of the machine.",
         rich_help_panel="Where it runs",
+    ),
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        help="Seconds that the first job of a site may take to start.",
+        rich_help_panel="Where it runs",
+    ),
+]
+PerformanceReport = Annotated[
+    Path | None,
+    typer.Option(
+        help="An HTML file to write: every task, when and where it ran.",
+        rich_help_panel="Where it runs",
+        show_default=False,
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
@@ -62,18 +81,26 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def cluster(where: str, workers: int | None, memory_limit: str | None) -> Iterator[Client]:
+def cluster(
+    where: str,
+    workers: int | None,
+    memory_limit: str | None,
+    wait: float,
+    performance_report: Path | None,
+) -> Iterator[Client]:
     """Connect to a cluster for the time of a command and tell where its dashboard is."""
     # Collecting among what is only imported, and never garbage, costs a short command half a
     # second at its start and its end.
     gc.disable()
-    from hpdp_dask.cluster import connect
+    from hpdp_dask.cluster import connect, reports
 
     gc.freeze()
     gc.enable()
     try:
-        with connect(where, workers=workers, memory_limit=memory_limit) as client:
+        with connect(where, workers=workers, memory_limit=memory_limit, wait=wait) as client:
             print(f"Dashboard: {client.dashboard_link}", flush=True)
-            yield client
+            called = shlex.join(["hpdp", *sys.argv[1:]])
+            with reports.performance_report(client, performance_report, called):
+                yield client
     except KeyboardInterrupt as interrupt:
         raise Interrupted(interrupt) from interrupt

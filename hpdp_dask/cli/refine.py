@@ -35,6 +35,8 @@ def refine_command(
     cluster: options.Cluster = "local",
     workers: options.Workers = None,
     memory_limit: options.MemoryLimit = None,
+    wait: options.Wait = 300.0,
+    performance_report: options.PerformanceReport = None,
 ) -> None:
     """Refine orientations, shifts and the map of particles in two independent halves.
 
@@ -48,7 +50,10 @@ def refine_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.refinement import run_refinement
 
-    with options.cluster(cluster, workers, memory_limit) as client, Progress() as progress:
+    with (
+        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        Progress() as progress,
+    ):
         record = run_refinement(
             stack,
             output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from distributed import Worker, WorkerPlugin
 
@@ -57,3 +58,20 @@ def _bound_device_memory() -> None:
     plans = cupy.fft.config.get_plan_cache()
     plans.set_size(PLANS)
     plans.set_memsize(int(PLAN_SHARE * cupy.cuda.Device().mem_info[1]))
+
+
+async def dask_setup(worker: Worker) -> None:
+    """Bound what a worker holds of its device; run by `dask worker --preload` with this module."""
+    await worker.plugin_add(plugin=DeviceMemory())
+
+
+def main() -> None:
+    """Check that this process may use a CUDA device; a job does it before it starts its worker."""
+    try:
+        visible_devices()
+    except InputError as error:
+        sys.exit(f"hpdp: {error}")
+
+
+if __name__ == "__main__":
+    main()

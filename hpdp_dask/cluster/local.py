@@ -63,7 +63,7 @@ SETTINGS = {
 
 
 class LocalClient(Client):
-    """A client that owns a cluster on this machine.
+    """A client that owns its cluster, whose scheduler is in this process.
 
     Attributes
     ----------
@@ -71,9 +71,9 @@ class LocalClient(Client):
         Closed after the client: the cluster, its processes and its files.
     """
 
-    def __init__(self, cluster: SpecCluster) -> None:
+    def __init__(self, cluster: SpecCluster, direct_to_workers: bool = True) -> None:
         self.resources = contextlib.ExitStack()
-        super().__init__(cluster, direct_to_workers=True)
+        super().__init__(cluster, direct_to_workers=direct_to_workers)
 
     def close(self, *args: Any, **options: Any) -> Any:
         """Close the client and end the cluster."""
@@ -175,24 +175,31 @@ def _start(workers: list[dict[str, Any]], method: str) -> Client:
             "local_directory": folder,
             "silence_logs": logging.CRITICAL,
         }
-        with dask.config.set({**SETTINGS, "distributed.worker.multiprocessing-method": method}):
-            cluster = SpecCluster(
-                name="hpdp",
-                scheduler={
-                    "cls": Scheduler,
-                    "options": {
-                        "host": HOST,
-                        "protocol": "tcp://",
-                        "dashboard": False,
-                        "dashboard_address": f"{HOST}:{_free_port(DASHBOARD_PORT)}",
-                    },
+        # for as long as the cluster is there: a worker that died is started anew in the same way
+        stack.enter_context(
+            dask.config.set({**SETTINGS, "distributed.worker.multiprocessing-method": method})
+        )
+        cluster = SpecCluster(
+            name="hpdp",
+            scheduler={
+                "cls": Scheduler,
+                "options": {
+                    "host": HOST,
+                    "protocol": "tcp://",
+                    "dashboard": False,
+                    "dashboard_address": f"{HOST}:{_free_port(DASHBOARD_PORT)}",
                 },
-                workers={
-                    index: {"cls": Nanny, "options": common | options}
-                    for index, options in enumerate(workers)
-                },
-                silence_logs=logging.CRITICAL,
-            )
+            },
+            workers={
+                index: {"cls": Nanny, "options": common | options}
+                for index, options in enumerate(workers)
+            },
+            # what `cluster.scale` adds; a worker of a device more has no device
+            worker={"cls": Nanny, "options": common | workers[0]}
+            if method == "forkserver"
+            else None,
+            silence_logs=logging.CRITICAL,
+        )
         stack.callback(cluster.close)
         show_at_first_visit(cluster.scheduler)
         client = LocalClient(cluster)

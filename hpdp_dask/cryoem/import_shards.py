@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from hpdp_dask.cryoem.particle_images import read_rows
+from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.futures import RETRIES, follow, refusing
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.layout import PRECISIONS, Layout, read_layout
@@ -155,28 +156,27 @@ def run_shards(
     ranges = [layout.shard_range(shard) for shard in shards]
     parts = [signs[start:stop] for start, stop in ranges]
     name = task.__name__.partition("_")[0]
-    advance = progress.track(name, layout.number).advance if progress else None
+    with shown(name, layout.number, client=client, progress=progress) as advance:
 
-    def done(shard: int) -> None:
-        if advance is not None:
+        def done(shard: int) -> None:
             advance(ranges[shard][1] - ranges[shard][0])
 
-    results: list[np.ndarray] = []
-    if client is None:
-        for shard in shards:
-            results.append(task(stack, shard, parts[shard]))
-            done(shard)
-    else:
-        run = secrets.token_hex(4)
-        futures = client.map(
-            refusing(partial(task, stack)),
-            shards,
-            parts,
-            key=[f"{name}-{run}-{shard}" for shard in shards],
-            retries=RETRIES,
-            pure=False,
-        )
-        held = list(futures)
-        follow(client, futures, done, f"{stack}: {name}")
-        results = client.gather(held)
+        results: list[np.ndarray] = []
+        if client is None:
+            for shard in shards:
+                results.append(task(stack, shard, parts[shard]))
+                done(shard)
+        else:
+            run = secrets.token_hex(4)
+            futures = client.map(
+                refusing(partial(task, stack)),
+                shards,
+                parts,
+                key=[f"{name}-{run}-{shard}" for shard in shards],
+                retries=RETRIES,
+                pure=False,
+            )
+            held = list(futures)
+            follow(client, futures, done, f"{stack}: {name}")
+            results = client.gather(held)
     return np.concatenate(results)

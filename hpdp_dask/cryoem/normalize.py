@@ -122,7 +122,7 @@ def normalize(
     ).rechunk((images_per_shard, new_box, new_box))
     with staging(output, overwrite) as unfinished:
         new_stack(unfinished, described, layout.number, new_box, precision, images_per_shard)
-        store_images(images, unfinished, client=client, progress=progress)
+        store_images(images, unfinished, name="normalize", client=client, progress=progress)
 
 
 def _diameters(

@@ -129,7 +129,7 @@ def select(
             per_shard,
             source=_rows_of(read_source(stack.attrs["path"]), kept),
         )
-        store_images(images, unfinished, client=client, progress=progress)
+        store_images(images, unfinished, name="select", client=client, progress=progress)
     return Selection(output, len(kept), layout.number, tuple(int(number) for number in chosen))
 
 

@@ -21,6 +21,7 @@ from dask.layers import ArrayValuesDep
 from dask.tokenize import tokenize
 from dask.utils import key_split
 
+from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.futures import RETRIES, device_resources, follow
 from hpdp_dask.dataflow.progress import Progress
 from hpdp_dask.stacks.shards import ImageReader
@@ -164,6 +165,7 @@ def store_images(
     images: da.Array,
     stack_path: str | Path,
     *,
+    name: str | None = None,
     client: Client | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -175,6 +177,8 @@ def store_images(
         In chunks that are the shards of the stack.
     stack_path : str or Path
         A stack made by `stacks.store.new_stack`, on a file system that the workers see too.
+    name : str, optional
+        What the stage is called; by default as the tasks of the images.
     client : distributed.Client, optional
         Where to compute; by default in this process, shard after shard.
     progress : Progress, optional
@@ -192,7 +196,7 @@ def store_images(
     chunks = (_shard_lengths(reader), (reader.box,), (reader.box,))
     if images.chunks != chunks:
         raise ValueError(f"chunks {images.chunks} for a stack of the shards {chunks}")
-    name = key_split(images.name)
+    name = name or key_split(images.name)
     starts = np.arange(0, reader.number, reader.images_per_shard)
     written = map_images(
         images,
@@ -203,19 +207,19 @@ def store_images(
         name=f"store-{name}",
         path=path,
     )
-    done = progress.track(name, reader.number).advance if progress else lambda _images: None
-    if client is None:
-        with _CountShards(done, chunks[0], written.name):
-            dask.compute(written, scheduler="synchronous")
-        return
-    from distributed import futures_of
+    with shown(name, reader.number, client=client, progress=progress) as done:
+        if client is None:
+            with _CountShards(done, chunks[0], written.name):
+                dask.compute(written, scheduler="synchronous")
+            return
+        from distributed import futures_of
 
-    futures = futures_of(
-        client.persist(written, retries=RETRIES, resources=device_resources(client))
-    )
-    del written
-    sizes = [chunks[0][future.key[1]] for future in futures]
-    follow(client, futures, lambda position: done(sizes[position]), f"{path}, {name}")
+        futures = futures_of(
+            client.persist(written, retries=RETRIES, resources=device_resources(client))
+        )
+        del written
+        sizes = [chunks[0][future.key[1]] for future in futures]
+        follow(client, futures, lambda position: done(sizes[position]), f"{path}, {name}")
 
 
 def _write_shard(images: np.ndarray, start: np.ndarray, *, path: Path) -> np.ndarray:

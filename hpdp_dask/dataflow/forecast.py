@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 from dask.utils import format_bytes
 
-from hpdp_dask.dataflow.futures import memory_limits
+from hpdp_dask.dataflow.futures import await_worker, memory_limits, workers_of
 from hpdp_dask.dataflow.leaves import block_length
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.shards import ImageReader
@@ -137,17 +138,26 @@ class MemoryPlan(NamedTuple):
     words: str
 
 
-def plan_memory(client: Client | None, path: Path, expectation: Any, leaves: int) -> MemoryPlan:
+def plan_memory(
+    client: Client | None,
+    path: Path,
+    expectation: Any,
+    leaves: int,
+    say: Callable[[str], None] | None = None,
+) -> MemoryPlan:
     """Find what a pass over images needs, and how much is left to keep prepared images in.
 
     Parameters
     ----------
     client : distributed.Client or None
+        If it has no workers, one is waited for.
     path : Path
         The stack, for messages.
     expectation : loops.Expectation
         The pass that takes the most.
     leaves : int
+    say : callable, optional
+        Told if there is no worker for long.
 
     Returns
     -------
@@ -162,8 +172,8 @@ def plan_memory(client: Client | None, path: Path, expectation: Any, leaves: int
     if client is None:
         workers, lanes = [(1, psutil.virtual_memory().available)], 1
     else:
-        client.wait_for_workers(1)  # they may be on their way back
-        found = client.scheduler_info(n_workers=-1)["workers"].values()
+        while not (found := workers_of(client).values()):
+            await_worker(client, say)
         total = psutil.virtual_memory().total
         workers = [(each["nthreads"], each["memory_limit"] or total) for each in found]
         lanes = sum(threads for threads, _ in workers)

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hpdp_dask.dataflow.forecast import MemoryPlan, plan_memory
+from hpdp_dask.dataflow.announcements import shown_loop
+from hpdp_dask.dataflow.forecast import plan_memory
+from hpdp_dask.dataflow.futures import connected
 from hpdp_dask.dataflow.kept import clear
-from hpdp_dask.dataflow.leaves import (
-    even_leaves,
-    own_folder,
-)
-from hpdp_dask.dataflow.notes import heard
+from hpdp_dask.dataflow.leaves import even_leaves, own_folder
+from hpdp_dask.dataflow.loops import Loop
+from hpdp_dask.dataflow.passes import Pass, chosen_images
 from hpdp_dask.dataflow.progress import Progress
 from hpdp_dask.dataflow.results import Rows, count_results, gather
 from hpdp_dask.dataflow.running import run_tree
@@ -34,9 +34,6 @@ from hpdp_dask.stacks.shards import ImageReader
 
 if TYPE_CHECKING:
     from distributed import Client
-
-from hpdp_dask.dataflow.loops import Loop
-from hpdp_dask.dataflow.passes import Pass, chosen_images
 
 S = TypeVar("S")
 
@@ -93,7 +90,7 @@ def iterate(
         Told of each state that is reached, from the first.
     say : callable, optional
         Told in words what a person should know: the memory that is needed, a batch that had to
-        be halved.
+        be halved, a worker that is stuck.
 
     Returns
     -------
@@ -103,7 +100,7 @@ def iterate(
     ------
     InputError
         There is no such stack or it has no images, a shard is damaged, the folder holds another
-        loop, or the workers have too little memory.
+        loop, the workers have too little memory, or the scheduler was lost.
     """
     reader = ImageReader(stack_path)
     path, folder = reader.layout.path, folder.absolute()
@@ -117,34 +114,50 @@ def iterate(
         _checkpoint(first, state)
     if tell is not None:
         tell(state)
-    plan: MemoryPlan | None = None
-    while not loop.is_done(state):
-        here = folder / f"{_iteration(state):03d}"
-        following = _new_folder(folder / f"{_iteration(state) + 1:03d}")
-        expectation = loop.expectation(state, here, following)
-        leaves = even_leaves(
-            reader.number,
-            reader.layout.images_per_chunk,
-            int(expectation.images_per_leaf / min(1.0, expectation.share)),
-        )
-        if plan is None:
-            plan = plan_memory(client, path, loop.largest(state, here), len(leaves))
-            if say is not None:
+    on_disk = None
+    with (
+        connected(client, f"{path}, {loop.name}"),
+        shown_loop(loop.name, client=client, progress=progress) as shown,
+    ):
+        shown.reach(state)
+        while not loop.is_done(state):
+            here = folder / f"{_iteration(state):03d}"
+            following = _new_folder(folder / f"{_iteration(state) + 1:03d}")
+            expectation = loop.expectation(state, here, following)
+            leaves = even_leaves(
+                reader.number,
+                reader.layout.images_per_chunk,
+                int(expectation.images_per_leaf / min(1.0, expectation.share)),
+            )
+            # anew for each pass: workers come and go, and those that come may be smaller
+            plan = plan_memory(client, path, loop.largest(state, here), len(leaves), say)
+            if say is not None and plan.on_disk != on_disk:
                 say(plan.words)
-        before = here / _RESULTS if count_results(here / _RESULTS) == reader.number else None
-        work = Pass(path, expectation, following / _RESULTS, before, plan, following)
-        images = [len(chosen_images(expectation, leaf)) for leaf in leaves]
-        done = progress.track(expectation.name, sum(images)).advance if progress else None
-        with heard(client, say):
-            state = run_tree(work, leaves, images, client, done)
-        _see_results(following / _RESULTS, sum(images))
-        _checkpoint(following, state)
-        for old in folder.glob("[0-9]*"):
-            if int(old.name) < _iteration(state) - 1:
-                shutil.rmtree(old, ignore_errors=True)
-        if tell is not None:
-            tell(state)
-    _clear_shelves(client)
+            on_disk = plan.on_disk
+            before = here / _RESULTS if count_results(here / _RESULTS) == reader.number else None
+            work = Pass(
+                path,
+                expectation,
+                following / _RESULTS,
+                before,
+                plan,
+                following,
+                backed=client is not None,
+            )
+            images = [len(chosen_images(expectation, leaf)) for leaf in leaves]
+            done = shown.begin_pass(expectation.name, sum(images), _iteration(state) + 1)
+            state = run_tree(work, leaves, images, client, done, say)
+            _see_results(following / _RESULTS, sum(images))
+            _checkpoint(following, state)
+            for sums in following.glob("leaf-*"):
+                sums.unlink(missing_ok=True)
+            for old in folder.glob("[0-9]*"):
+                if int(old.name) < _iteration(state) - 1:
+                    shutil.rmtree(old, ignore_errors=True)
+            shown.reach(state)
+            if tell is not None:
+                tell(state)
+        _clear_shelves(client)
     last = folder / f"{_iteration(state):03d}"
     return Iterated(state, last, gather(last / _RESULTS))
 
@@ -166,7 +179,8 @@ def _clear_shelves(client: Client | None) -> None:
     """Let go of what was kept for this loop."""
     clear()
     if client is not None:
-        client.run(clear)
+        # of workers that leave meanwhile nothing is wanted
+        client.run(clear, on_error="ignore")
 
 
 def _iteration(state: Any) -> int:

@@ -46,9 +46,9 @@ class Leaf(NamedTuple):
         return cls(int(first), int(last) + 1)
 
 
-def is_kept(span: Leaf, folder: Path) -> bool:
+def is_kept(span: Leaf, folder: Path, suffix: str = ".npy") -> bool:
     """Tell whether a folder holds the accumulator of some images, or a sum that they are in."""
-    kept = map(Leaf.of_file, folder.glob("leaf-*.npy"))
+    kept = map(Leaf.of_file, folder.glob(f"leaf-*{suffix}"))
     return any(leaf.start <= span.start and span.stop <= leaf.stop for leaf in kept)
 
 

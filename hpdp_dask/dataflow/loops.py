@@ -102,7 +102,9 @@ class Loop(Protocol[S]):
     """A sequence of passes and the states between them.
 
     A state is a frozen dataclass of plain numbers, texts, lists and dictionaries, among them
-    `iteration`; it is kept as JSON.
+    `iteration`; it is kept as JSON. It may have a `history`, a list of dictionaries, one for each
+    iteration: of these `resolution` (Å), `angular_step` and `step` (degrees) and `shift_step`
+    (Å) are shown on the dashboard.
 
     Attributes
     ----------

@@ -1,51 +1,99 @@
-"""Words from workers to the person who waits; and batches that halve when memory runs out."""
+"""Words from tasks to whoever waits: images that are done, things that a person should know."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_TOPIC = "hpdp-notes"
-_listeners: list[Callable[[str], None]] = []
+#: Where each thread that runs a task sends its notes.
+_thread = threading.local()
+
+#: What each run of each client of this process does with words from its tasks.
+_hearers: dict[str, dict[str, Callable[[dict[str, Any]], None]]] = {}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How the tasks of a run reach the client.
+
+    All runs of a client have one topic. The scheduler never forgets a topic, but it clears that
+    of a client's name when the client has gone.
+
+    Attributes
+    ----------
+    topic : str
+        The client's name.
+    run : str
+    """
+
+    topic: str
+    run: str
+
+    def tell(self, **words: Any) -> None:
+        """Send words from within a task."""
+        from distributed import get_worker
+
+        get_worker().log_event(self.topic, {"run": self.run, **words})
+
+    def note(self, text: str) -> None:
+        """Send a note from within a task."""
+        self.tell(note=text)
 
 
 @contextmanager
-def heard(client: Client | None, say: Callable[[str], None] | None) -> Iterator[None]:
-    """Hear what tasks `note`, each thing once, while they run on a cluster or in this process."""
-    if say is None:
+def heard(client: Client, run: str, hear: Callable[[dict[str, Any]], None]) -> Iterator[Voice]:
+    """Hear what the tasks of a run tell; gives the voice to hand to them."""
+    topic = client.id
+    hearers = _hearers.setdefault(topic, {})
+
+    def hear_all(event: tuple[float, dict[str, Any]]) -> None:
+        words = event[1]
+        if words.get("run") in hearers:  # the scheduler, too, tells of the client
+            hearers[words["run"]](words)
+
+    hearers[run] = hear
+    client.subscribe_topic(topic, hear_all)
+    try:
+        yield Voice(topic, run)
+    finally:
+        del hearers[run]
+        if not hearers and client.status == "running":
+            client.unsubscribe_topic(topic)
+
+
+@contextmanager
+def noting(tell: Callable[[str], None]) -> Iterator[None]:
+    """Say where notes of this thread go."""
+    _thread.tell = tell
+    try:
         yield
-        return
+    finally:
+        del _thread.tell
+
+
+def once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Let each thing be said once."""
     told: set[str] = set()
 
-    def once(text: str) -> None:
+    def say_once(text: str) -> None:
         if text not in told:
             told.add(text)
             say(text)
 
-    _listeners.append(once)
-    if client is not None:
-        client.subscribe_topic(_TOPIC, lambda event: once(event[1]))
-    try:
-        yield
-    finally:
-        _listeners.remove(once)
-        if client is not None:
-            client.unsubscribe_topic(_TOPIC)
+    return say_once
 
 
 def note(text: str) -> None:
     """Tell the person who waits, from within a task."""
-    try:
-        from distributed import get_worker
-
-        get_worker().log_event(_TOPIC, text)
-    except ValueError:  # not on a worker
-        for listener in _listeners:
-            listener(text)
+    tell = getattr(_thread, "tell", None)
+    if tell is not None:
+        tell(text)
 
 
 def in_batches(number: int, batch: int, work: Callable[[slice], None]) -> None:

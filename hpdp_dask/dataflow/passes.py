@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,29 +15,57 @@ from dask.tokenize import tokenize
 
 from hpdp_dask.dataflow.forecast import MemoryPlan
 from hpdp_dask.dataflow.kept import while_they_fit
-from hpdp_dask.dataflow.leaves import (
-    Leaf,
-    block_length,
-    read_rows,
-)
+from hpdp_dask.dataflow.leaves import Leaf, block_length, is_kept, read_rows
+from hpdp_dask.dataflow.loops import Expectation
 from hpdp_dask.dataflow.results import read_results, write_results
 from hpdp_dask.dataflow.running import Done, on_host
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.writing import write_whole
 from hpdp_dask.stacks.shards import ImageReader
 
-if TYPE_CHECKING:
-    pass
-
-from hpdp_dask.dataflow.loops import Expectation
-
 #: Below this share of the images single ones are read, not whole blocks.
 _FEW = 0.4
 
 
+class Part(NamedTuple):
+    """A sum over the images of a leaf, or of leaves that follow each other.
+
+    Attributes
+    ----------
+    span : Leaf
+        The images.
+    total : object
+        None if a file alone has it, or one of more images.
+    """
+
+    span: Leaf
+    total: Any
+
+
 @dataclass(frozen=True)
 class Pass:
-    """What every task of a pass needs to know; see `running.Work`."""
+    """What every task of a pass needs to know; see `running.Work`.
+
+    On workers, which may be lost, each sum of the tree is also written into a file, which takes
+    the place of those that it was made of. A lost worker costs the leaf that it is at, and at
+    most those that wait to be added together; what a file has is not folded again.
+
+    Attributes
+    ----------
+    path : Path
+        The stack.
+    expectation : Expectation
+    results : Path
+        The folder for the results of images.
+    before : Path or None
+        That of the last pass, if it has all images.
+    plan : MemoryPlan
+        If it says so, sums are in files alone, those of leaves too.
+    sums : Path
+        The folder for sums.
+    backed : bool
+        Whether sums of the tree are written.
+    """
 
     path: Path
     expectation: Expectation[Any, Any]
@@ -45,6 +73,7 @@ class Pass:
     before: Path | None
     plan: MemoryPlan
     sums: Path
+    backed: bool = False
     task: str = "expect"
     returns: bool = True
 
@@ -52,9 +81,12 @@ class Pass:
     def name(self) -> str:
         return self.expectation.name
 
-    def fold(self, leaf: Leaf, done: Done) -> Any:
+    def fold(self, leaf: Leaf, done: Done) -> Part:
         """Compare and fold the images of a leaf, and write their results."""
         rows = chosen_images(self.expectation, leaf)
+        if self._is_kept(leaf):
+            done(len(rows))
+            return Part(leaf, None)
         sums, results = self.expectation.start(), []
         for block in self._blocks(leaf, rows):
             before = None
@@ -64,7 +96,7 @@ class Pass:
             results.append({"image": block["image"].values, **found})
             done(block.sizes["particle"])
         write_results(self.results / leaf.file_name, results)
-        return self._put(leaf, on_host(sums))
+        return self._keep(Part(leaf, on_host(sums)), self.plan.on_disk)
 
     def _blocks(self, leaf: Leaf, rows: np.ndarray) -> Iterator[xr.Dataset]:
         """Give the prepared images of a leaf, kept or made."""
@@ -96,51 +128,55 @@ class Pass:
             )
         return self.expectation.preparation(block).assign(image=("particle", rows))
 
-    def add(self, sums: Iterable[Any]) -> Any:
-        """Add to a copy of the first: Dask may need them again."""
-        if not self.plan.on_disk:
-            parts = iter(sums)
-            total = deepcopy(next(parts))
-            for part in parts:
-                total = self.expectation.merge(total, part)
-            return total
-        files = list(sums)
-        span = Leaf(Leaf.of_file(files[0]).start, Leaf.of_file(files[-1]).stop)
-        # a sum whose task runs again, since its worker died, has taken its parts away already
-        if not self._file(span).is_file():
-            total = self._take(files[0])
-            for file in files[1:]:
-                total = self.expectation.merge(total, self._take(file))
-            self._put(span, total)
-        for file in files:
-            Path(file).unlink(missing_ok=True)
-        return str(self._file(span))
+    def add(self, sums: Iterable[Part]) -> Part:
+        """Add sums that follow each other."""
+        if not self.backed:
+            return self._merge(sums)
+        parts = list(sums)
+        found = Part(Leaf(parts[0].span.start, parts[-1].span.stop), None)
+        # if this task runs again, since its worker was lost, the file may be there
+        if not self._is_kept(found.span):
+            found = self._keep(self._merge(parts), True)
+        for part in parts:
+            self._file(part.span).unlink(missing_ok=True)
+        return found
 
-    def end(self, total: Any) -> Any:
+    def end(self, total: Part) -> Any:
         """Make the next model and state."""
-        state = self.expectation.finish(self._take(total))
-        if self.plan.on_disk:
-            Path(total).unlink(missing_ok=True)
-        return state
+        return self.expectation.finish(self._take(total))
+
+    def _merge(self, sums: Iterable[Part]) -> Part:
+        """Add to a copy of the first: Dask may need them again."""
+        parts = iter(sums)
+        first = next(parts)
+        span, total = first.span, self._take(first)
+        if first.total is not None:
+            total = deepcopy(total)
+        for part in parts:
+            total = self.expectation.merge(total, self._take(part))
+            span = Leaf(span.start, part.span.stop)
+        return Part(span, total)
+
+    def _is_kept(self, span: Leaf) -> bool:
+        return self.backed and is_kept(span, self.sums, ".npz")
 
     def _file(self, span: Leaf) -> Path:
         return (self.sums / span.file_name).with_suffix(".npz")
 
-    def _put(self, span: Leaf, total: Any) -> Any:
-        """Keep sums where the plan says: in memory, or in a file, whose name is given."""
-        if not self.plan.on_disk:
-            return total
-        file = self._file(span)
-        several = isinstance(total, tuple)
-        size = sum(array.nbytes for array in total) if several else total.nbytes
-        with write_whole(file, size) as stream:
-            np.savez(stream, *total) if several else np.savez(stream, single=total)
-        return str(file)
+    def _keep(self, part: Part, in_file: bool) -> Part:
+        """Write a sum into a file, and hold it in memory if the plan says so."""
+        if not in_file:
+            return part
+        several = isinstance(part.total, tuple)
+        arrays = part.total if several else (part.total,)
+        with write_whole(self._file(part.span), sum(array.nbytes for array in arrays)) as stream:
+            np.savez(stream, *arrays) if several else np.savez(stream, single=part.total)
+        return Part(part.span, None) if self.plan.on_disk else part
 
-    def _take(self, total: Any) -> Any:
-        if not self.plan.on_disk:
-            return total
-        with np.load(total, allow_pickle=False) as found:
+    def _take(self, part: Part) -> Any:
+        if part.total is not None:
+            return part.total
+        with np.load(self._file(part.span), allow_pickle=False) as found:
             return found["single"] if "single" in found else tuple(found.values())
 
 

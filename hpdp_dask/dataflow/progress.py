@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
+
+from hpdp_dask.dataflow.notebook_bars import NotebookBars
 
 #: Drawings a second; more would cost CPU time that the images need.
 REFRESH = 2
@@ -18,8 +21,8 @@ REFRESH = 2
 class Progress:
     """Shows what is being done, as a context manager.
 
-    A bar for each stage is drawn where somebody looks: a terminal, or Jupyter with ipywidgets.
-    Elsewhere, in a file or a pipe, nothing is written.
+    A bar for each stage is drawn where somebody looks: a terminal, or a notebook. Elsewhere, in a
+    file or a pipe, nothing is written.
 
     Parameters
     ----------
@@ -36,10 +39,9 @@ class Progress:
 
     def __init__(self, *, closing_lines: bool = False, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._drawn = (self._console.is_terminal and not self._console.is_dumb_terminal) or (
-            self._console.is_jupyter and find_spec("ipywidgets") is not None
-        )
-        self._closing_lines = closing_lines and not self._drawn
+        in_notebook = self._console.is_jupyter
+        drawn = self._console.is_terminal and not self._console.is_dumb_terminal and not in_notebook
+        self._closing_lines = closing_lines and not drawn and not in_notebook
         self._bars = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
@@ -48,8 +50,9 @@ class Progress:
             bars.TimeRemainingColumn(),
             console=self._console,
             refresh_per_second=REFRESH,
-            disable=not self._drawn,
+            disable=not drawn,
         )
+        self._notebook = NotebookBars(self._bars) if in_notebook else None
 
     def __enter__(self) -> Progress:
         self._bars.start()
@@ -62,6 +65,8 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
+        if self._notebook is not None:
+            self._notebook.refresh(now=True)
 
     def track(self, name: str, images: int) -> Stage:
         """Begin a stage.
@@ -78,18 +83,45 @@ class Progress:
         Stage
             Tell it of images that are done.
         """
-        return Stage(self._bars, name, images, self._console if self._closing_lines else None)
+        console = self._console if self._closing_lines else None
+        return Stage(self._bars, name, images, console, self._notebook)
+
+
+@contextmanager
+def progress_for_reader(progress: Progress | None) -> Iterator[Progress | None]:
+    """Give a stage bars in a notebook even if its caller asked for none.
+
+    Parameters
+    ----------
+    progress : Progress or None
+        What the caller gave, which goes before.
+
+    Yields
+    ------
+    Progress or None
+    """
+    if progress is not None or not Console().is_jupyter:
+        yield progress
+        return
+    with Progress() as bars_of_notebook:
+        yield bars_of_notebook
 
 
 class Stage:
     """A stage that is shown by a `Progress`; may be told from any thread."""
 
     def __init__(
-        self, drawn: bars.Progress, name: str, images: int, console: Console | None
+        self,
+        drawn: bars.Progress,
+        name: str,
+        images: int,
+        console: Console | None,
+        notebook: NotebookBars | None,
     ) -> None:
         self._bars = drawn
         self._task = drawn.add_task(name, total=images)
         self._console = console
+        self._notebook = notebook
         self._start = time.monotonic()
         self._left = images
         self._lock = threading.Lock()
@@ -102,6 +134,8 @@ class Stage:
         images : int
         """
         self._bars.advance(self._task, images)
+        if self._notebook is not None:
+            self._notebook.refresh()
         with self._lock:
             self._left -= images
             console = self._console if self._left == 0 else None

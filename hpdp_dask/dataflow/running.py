@@ -7,11 +7,13 @@ without workers that die.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from hpdp_dask.dataflow.forecast import BRANCHES
 from hpdp_dask.dataflow.futures import (
@@ -20,8 +22,10 @@ from hpdp_dask.dataflow.futures import (
     device_resources,
     follow,
     refusing,
+    workers_of,
 )
 from hpdp_dask.dataflow.leaves import Leaf
+from hpdp_dask.dataflow.notes import Voice, heard, noting, once
 from hpdp_dask.numerics.arrays import to_host
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ Done = Callable[[int], None]
 
 #: Sums are added as soon as they are there, before more are made.
 _PRIORITY = 10
+
+#: The workers of each client in the order of their leaves when these were given out last.
+_orders: WeakKeyDictionary[Client, list[str]] = WeakKeyDictionary()
 
 
 class Work(Protocol):
@@ -83,7 +90,12 @@ def on_host(accumulator: Any) -> Any:
 
 
 def run_tree(
-    work: Work, leaves: list[Leaf], images: list[int], client: Client | None, done: Done | None
+    work: Work,
+    leaves: list[Leaf],
+    images: list[int],
+    client: Client | None,
+    done: Done | None,
+    say: Callable[[str], None] | None = None,
 ) -> Any:
     """Run a tree of tasks.
 
@@ -98,6 +110,8 @@ def run_tree(
         Where to run; None for this process.
     done : callable or None
         Told of images that are done; negative numbers for some that must be done again.
+    say : callable, optional
+        Told in words what tasks `note`, each thing once, and of workers that are stuck.
 
     Returns
     -------
@@ -107,14 +121,16 @@ def run_tree(
     Raises
     ------
     InputError
-        A task refused its images, or workers died of it one after the other.
+        A task refused its images, workers died of it one after the other, or the scheduler was
+        lost.
     """
     if client is None:
-        return _run_here(work, leaves, done or _silent)
-    return _run_on_cluster(client, work, leaves, images, done)
+        with noting(once(say or _silent)):
+            return _run_here(work, leaves, done or _silent)
+    return _run_on_cluster(client, work, leaves, images, done, say)
 
 
-def _silent(_images: int) -> None:
+def _silent(_words: object) -> None:
     pass
 
 
@@ -135,40 +151,57 @@ def _run_here(work: Work, leaves: list[Leaf], done: Done) -> Any:
 
 
 def _run_on_cluster(
-    client: Client, work: Work, leaves: list[Leaf], images: list[int], done: Done | None
+    client: Client,
+    work: Work,
+    leaves: list[Leaf],
+    images: list[int],
+    done: Done | None,
+    say: Callable[[str], None] | None,
 ) -> Any:
-    token = f"{work.name}-{uuid4().hex}"
+    token = f"{_spelled(work.name)}-{uuid4().hex}"
     counted = _Counts(done or _silent, leaves, images)
-    topic = None if done is None else token
-    if topic is not None:
-        client.subscribe_topic(topic, counted.hear)
-    try:
-        futures = _submit(client, work, leaves, token, topic)
+    note = once(say or _silent)
+
+    def hear(words: dict[str, Any]) -> None:
+        if "note" in words:
+            note(words["note"])
+        else:
+            counted.set(words["leaf"], words["images"])
+
+    with heard(client, token, hear) as voice:
+        futures = _submit(client, work, leaves, voice, counts=done is not None)
         result = futures[-1]
-        follow(client, futures, counted.complete, f"{work.path}, {work.name}")
+        follow(client, futures, counted.complete, f"{work.path}, {work.name}", say)
         return result.result()
-    finally:
-        if topic is not None:
-            client.unsubscribe_topic(topic)
+
+
+def _spelled(name: str) -> str:
+    """Spell a name so that the dashboard shows all of it.
+
+    Dask takes words of eight letters that begin with one of a to f, as *classify*, for hashes,
+    unless they begin with a capital (`dask.utils.key_split`).
+    """
+    return re.sub(r"\b[a-f][a-z]{7}\b", lambda word: word[0].capitalize(), name)
 
 
 def _submit(
-    client: Client, work: Work, leaves: list[Leaf], token: str, topic: str | None
+    client: Client, work: Work, leaves: list[Leaf], voice: Voice, counts: bool
 ) -> list[Future]:
     """Submit one task a leaf, one for each sum of the tree, one for the end.
 
     Only the first and the last are returned: a sum in between lives until it is added.
     """
+    token, resources = voice.run, device_resources(client)
     submit = partial(
-        client.map, resources=device_resources(client), retries=RETRIES, pure=False, work=work
+        client.map, resources=resources, retries=RETRIES, pure=False, work=work, voice=voice
     )
     folded: list[Future] = []
-    for worker, first, stop in _places(client, len(leaves), work.returns):
+    for worker, first, stop in _places(client, len(leaves), work.returns and resources is None):
         folded += submit(
             _fold_task,
             leaves[first:stop],
             key=[(f"{work.task}-{token}", index) for index in range(first, stop)],
-            topic=topic,
+            counts=counts,
             workers=worker,
             allow_other_workers=worker is not None,
         )
@@ -184,16 +217,30 @@ def _submit(
 
 
 def _places(client: Client, number: int, returns: bool) -> list[tuple[str | None, int, int]]:
-    """Say which leaves, from one to before another, each worker should have if it is free."""
-    if not returns:
+    """Say which leaves, from one to before another, each worker should have if it is free.
+
+    Others take leaves from it when they have nothing else to do, those that came later too. Not
+    for tasks that ask for a device: Dask would take a worker that has none for such another.
+    """
+    workers = list(workers_of(client)) if returns else []
+    if not workers:
         return [(None, 0, number)]
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
-    bounds = [number * index // len(workers) for index in range(len(workers) + 1)]
+    order = _orders[client] = _same_order(_orders.get(client, []), workers)
+    bounds = [number * index // len(order) for index in range(len(order) + 1)]
     return [
         (worker, first, stop)
-        for worker, first, stop in zip(workers, bounds[:-1], bounds[1:], strict=True)
+        for worker, first, stop in zip(order, bounds[:-1], bounds[1:], strict=True)
         if stop > first
     ]
+
+
+def _same_order(before: list[str], workers: list[str]) -> list[str]:
+    """Put workers in the order they had; new ones take the places of those that have gone."""
+    new = [worker for worker in workers if worker not in before]
+    order = [
+        worker if worker in workers else new.pop(0) for worker in before if worker in workers or new
+    ]
+    return order + new
 
 
 class _Counts:
@@ -205,46 +252,42 @@ class _Counts:
         self._images = images
         self._folded = {leaf.start: 0 for leaf in leaves}
 
-    def hear(self, event: tuple[float, dict[str, int]]) -> None:
-        """Take the message of a worker; a leaf that begins again counts from 0 again."""
-        _, message = event
-        self._set(message["leaf"], message["images"])
-
     def complete(self, position: int) -> None:
         """Count a leaf that has ended; the last of all tasks is none."""
         if position < len(self._leaves):
-            self._set(self._leaves[position].start, self._images[position])
+            self.set(self._leaves[position].start, self._images[position])
 
-    def _set(self, leaf: int, images: int) -> None:
+    def set(self, leaf: int, images: int) -> None:
+        """Take what is done of a leaf; one that begins again counts from 0 again."""
         before, self._folded[leaf] = self._folded[leaf], images
         if images != before:
             self._done(images - before)
 
 
 @refusing
-def _fold_task(leaf: Leaf, *, work: Work, topic: str | None) -> Any:
-    if topic is None:
-        return work.fold(leaf, _silent)
-    from distributed import get_worker
-
-    worker, images = get_worker(), 0
+def _fold_task(leaf: Leaf, *, work: Work, voice: Voice, counts: bool) -> Any:
+    images = 0
 
     def done(more: int) -> None:
         nonlocal images
         images += more
-        worker.log_event(topic, {"leaf": leaf.start, "images": images})
+        if counts:
+            voice.tell(leaf=leaf.start, images=images)
 
-    return work.fold(leaf, done)
-
-
-@refusing
-def _add_task(sums: Sequence[Any], *, work: Work) -> Any:
-    return _first_refusal(sums) or work.add(sums)
+    with noting(voice.note):
+        return work.fold(leaf, done)
 
 
 @refusing
-def _end_task(total: Any, *, work: Work) -> Any:
-    return _first_refusal([total]) or work.end(total)
+def _add_task(sums: Sequence[Any], *, work: Work, voice: Voice) -> Any:
+    with noting(voice.note):
+        return _first_refusal(sums) or work.add(sums)
+
+
+@refusing
+def _end_task(total: Any, *, work: Work, voice: Voice) -> Any:
+    with noting(voice.note):
+        return _first_refusal([total]) or work.end(total)
 
 
 def _first_refusal(sums: Sequence[Any]) -> Refusal | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import xarray as xr
 
+from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.forecast import check_memory, lacking
 from hpdp_dask.dataflow.leaves import (
     Leaf,
@@ -203,8 +204,9 @@ def reduce_images(
     work = _Work(path, reduction, finish or reduction.finish, durable)
     if client is not None:
         check_memory(client, reader, reduction, len(leaves), durable is not None)
-    done = progress.track(reduction.name, reader.number).advance if progress else None
-    return run_tree(work, leaves, [leaf.stop - leaf.start for leaf in leaves], client, done)
+    images = [leaf.stop - leaf.start for leaf in leaves]
+    with shown(reduction.name, reader.number, client=client, progress=progress) as done:
+        return run_tree(work, leaves, images, client, done)
 
 
 def worth_keeping(

@@ -92,6 +92,7 @@ def run_classification(
         seed=seed,
         overwrite=overwrite,
         resume=resume,
+        client=client,
     ) as run:
         follower = _Follower(run, settings, say)
         with run.stage("classify"):

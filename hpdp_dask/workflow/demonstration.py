@@ -69,6 +69,7 @@ def run_demo(
         inputs=inputs,
         seed=settings.seed,
         overwrite=overwrite,
+        client=client,
     ) as run:
         simulated, stack = run.path / "simulated", run.path / "particles.zarr"
         normalized = run.path / "normalized.zarr"

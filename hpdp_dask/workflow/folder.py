@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.claim import claimed
@@ -30,6 +30,9 @@ from hpdp_dask.workflow.record import (
     start_record,
     write_run,
 )
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 #: Folder for what a stage can go on from; it is gone from the finished output.
 _SCRATCH = "scratch"
@@ -127,6 +130,7 @@ def output_folder(
     seed: int | None,
     overwrite: bool,
     resume: bool = False,
+    client: Client | None = None,
 ) -> Iterator[RunFolder]:
     """Make an output folder: it appears, complete, when the block ends without an error.
 
@@ -148,6 +152,8 @@ def output_folder(
         Go on from what an interrupted run left in its scratch, if that run was the same: verb,
         parameters, seed, contents of the inputs and version of the program; else start anew.
         `record.resumed` tells which.
+    client : distributed.Client, optional
+        The cluster; its workers' logs are kept in `logs` of the folder.
 
     Yields
     ------
@@ -176,7 +182,8 @@ def output_folder(
             _clear(partial, keep_scratch=record.resumed)
             run = RunFolder(partial, target, record)
             write_run(record, partial)
-            yield run
+            with _logs_of(client, partial / "logs"):
+                yield run
             record.ended = datetime.now(UTC)
             write_run(record, partial)
         except InputError as error:
@@ -208,6 +215,18 @@ def output_folder(
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         _publish(partial, target, overwrite)
+
+
+@contextmanager
+def _logs_of(client: Client | None, folder: Path) -> Iterator[None]:
+    """Keep the logs of workers when a block ends, if there are any workers."""
+    if client is None:
+        yield
+        return
+    from hpdp_dask.cluster.reports import worker_logs
+
+    with worker_logs(client, folder):
+        yield
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -91,6 +91,7 @@ def run_initial_model(
         seed=seed,
         overwrite=overwrite,
         resume=resume,
+        client=client,
     ) as run:
         scratch = run.scratch / "iterations"
         scratch.mkdir(exist_ok=True)

@@ -82,6 +82,7 @@ def run_reconstruction(
         seed=seed,
         overwrite=overwrite,
         resume=resume,
+        client=client,
     ) as run:
         stack_path = _stack_of(particles, run, client, seed, progress)
         try:

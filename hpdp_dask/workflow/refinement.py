@@ -96,6 +96,7 @@ def run_refinement(
         seed=seed,
         overwrite=overwrite,
         resume=resume,
+        client=client,
     ) as run:
         if truth is not None:
             check_truth(truth, open_stack(stack))

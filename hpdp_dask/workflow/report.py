@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from hpdp_dask.workflow.drawing import Chart, Panels
@@ -75,19 +75,7 @@ def write_report(
     run : RunRecord
         As `RunFolder.finish` gives it.
     """
-    environment = Environment(
-        loader=PackageLoader("hpdp_dask.workflow", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = format_cell
-    environment.tests["quantity"] = _is_quantity
-    environment.tests["chart"] = lambda figure: isinstance(figure, Chart)
-    # the markup of a chart is ours; every text in it was escaped when it was drawn
-    environment.filters["drawing"] = lambda chart: Markup(chart.markup)
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         title=title,
         subtitle=subtitle,
         headline=headline,
@@ -100,6 +88,23 @@ def write_report(
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
+
+
+def template(name: str) -> Template:
+    """Give a template of this folder that knows how to draw sections; it escapes all text."""
+    environment = Environment(
+        loader=PackageLoader("hpdp_dask.workflow", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = format_cell
+    environment.tests["quantity"] = _is_quantity
+    environment.tests["chart"] = lambda figure: isinstance(figure, Chart)
+    # the markup of a chart is ours; every text in it was escaped when it was drawn
+    environment.filters["drawing"] = lambda chart: Markup(chart.markup)
+    return environment.get_template(name)
 
 
 def _sections_of(run: RunRecord) -> list[Section]:

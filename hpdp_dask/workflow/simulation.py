@@ -114,6 +114,7 @@ def run_simulation(
         inputs=inputs,
         seed=settings.seed,
         overwrite=overwrite,
+        client=client,
     ) as run:
         with run.stage("simulate"):
             simulate(run.path, specimen, settings, client=client, progress=progress)

@@ -90,7 +90,7 @@ def test_nothing_answers(monkeypatch, scheme):
 
 @pytest.mark.parametrize("where", ["slurm", "", "127.0.0.1:8786", "LOCAL"])
 def test_unknown_cluster(where):
-    with pytest.raises(InputError, match="give local, local-cuda, or the address"):
+    with pytest.raises(InputError, match="give local, local-cuda, the address"):
         connect(where)
 
 

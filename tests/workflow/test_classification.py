@@ -45,7 +45,7 @@ def test_the_folder_is_whole(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()}
     assert names == {
         *("classes.mrcs", "classes.csv", "particles.zarr", "particles.star"),
-        *("report.html", "run.json"),
+        *("report.html", "run.json", "logs"),
     }
     record = json.loads((folder / "run.json").read_text())
     assert record["results"]["particles"] == NUMBER

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpdp_dask.cryoem.simulate.imaging import Microscope
 from hpdp_dask.cryoem.simulate.truth import Truth
+from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.futures import RETRIES, follow
 from hpdp_dask.formats.mrc_header import HEADER_BYTES, new_header
 from hpdp_dask.formats.writing import write_whole
@@ -57,13 +58,14 @@ def write_images(
     box = microscope.box
     size = HEADER_BYTES + 4 * len(truth) * box**2
     slabs = microscope.batches(len(truth))
-    stage = progress.track("simulate", len(truth)) if progress else None
+    with (
+        write_whole(path, size) as file,
+        shown("simulate", len(truth), client=client, progress=progress) as advance,
+    ):
 
-    def done(slab: int) -> None:
-        if stage is not None:
-            stage.advance(slabs[slab].stop - slabs[slab].start)
+        def done(slab: int) -> None:
+            advance(slabs[slab].stop - slabs[slab].start)
 
-    with write_whole(path, size) as file:
         file.truncate(size)
         file.flush()
         hidden = Path(file.name)
