@@ -8,6 +8,9 @@ as asked (threads of a few processes, each a Dask worker with its own address, t
 eight groups each, which sleep; accumulators of 1 and of 10 MB really travel. The sums of the last
 groups can be added only when these have ended, so the time of an empty tree of that depth is in
 the overhead too.
+
+With 10 MB the figure is that of this machine, whose cores then do the copying and adding of all
+the machines that the cluster would have.
 """
 
 from __future__ import annotations

@@ -152,6 +152,7 @@ def look(client: str, dask_scheduler: Scheduler) -> list[At] | None:
     """
     if not dask_scheduler.workers:
         return None
+    _let_run_elsewhere(dask_scheduler)
     now = time.time()
     longest: dict[str, At] = {}
     for task in _awaited(dask_scheduler, client):
@@ -174,6 +175,18 @@ def look(client: str, dask_scheduler: Scheduler) -> list[At] | None:
         if worker.address not in longest or at.seconds > longest[worker.address].seconds:
             longest[worker.address] = at
     return list(longest.values())
+
+
+def _let_run_elsewhere(scheduler: Scheduler) -> None:
+    """Let tasks run whose workers have gone all at once.
+
+    Those that should run on a worker, but may on any, would wait for that one for ever: Dask
+    overlooks that they may when the next workers come
+    (`SchedulerState.bulk_schedule_unrunnable_after_adding_worker`, distributed 2026.8).
+    """
+    stranded = {task.key: "processing" for task in scheduler.unrunnable if task.loose_restrictions}
+    if stranded:
+        scheduler.transitions(stranded, stimulus_id=f"stranded-{time.time()}")
 
 
 def _awaited(scheduler: Scheduler, client: str) -> set[Any]:

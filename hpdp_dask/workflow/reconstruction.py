@@ -12,6 +12,7 @@ import xarray as xr
 from hpdp_dask.cryoem.fsc import MapComparison, compare_maps, describe_resolution
 from hpdp_dask.cryoem.import_particles import import_particles
 from hpdp_dask.cryoem.reconstruct import Reconstruction, reconstruct
+from hpdp_dask.dataflow.futures import workers_of
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_map
 from hpdp_dask.formats.mrc_header import read_info
@@ -182,7 +183,7 @@ def check_truth(truth: Path, stack: xr.Dataset) -> None:
 
 def describe_cluster(client: Client) -> dict[str, Any]:
     """Tell where the work ran: how many workers, threads and bytes."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = workers_of(client).values()
     return {
         "workers": len(workers),
         "threads": sum(worker["nthreads"] for worker in workers),

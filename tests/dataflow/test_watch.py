@@ -60,6 +60,18 @@ def test_a_task_that_does_not_end_is_told_of_and_done_anew(
     assert told[0].endswith("; the task goes to another")
 
 
+def test_tasks_go_on_when_all_workers_are_lost_at_once(workers, impatient, make_stack, tmp_path):
+    path, images = make_stack(100)
+    loop, said = Slow(tmp_path / "notes", last=2, seconds=0.2), []
+    join = in_background(
+        lambda: iterate(path, loop, tmp_path / "loop", client=workers, say=said.append)
+    )
+    wait_for(lambda: loop.notes.is_dir() and len(folds(loop.notes)) > 5)
+    for pid in workers.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+    assert outcome(join().state) == expected(images, loop)
+
+
 def test_who_is_not_asked_to_say_reads_it(workers, impatient, make_stack, tmp_path, capsys):
     path, _ = make_stack(100)
     hang = tmp_path / "hang"
