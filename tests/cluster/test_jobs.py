@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,20 +268,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_commands_run_on_jobs(
+def test_two_commands_run_on_jobs_at_a_time(
     site: Callable[..., str], stack: Path, queue: Queue, tmp_path: Path, client: Client
 ) -> None:
     where = ["--cluster", site(groups={"cpu": {"workers": 2}}, cpu=job(cores=2, processes=2))]
     words = ["reconstruct", stack, "-o", tmp_path / "map", *where]
-    assert "Dashboard: http://127.0.0.1:" in hpdp(*words)
+    more = ["classify2d", stack, "-o", tmp_path / "classes", "--classes", 3, *where]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(hpdp, *words), pool.submit(hpdp, *more)
+        until(lambda: queue() == ["hpdp-cpu", "hpdp-cpu"] or first.done())
+        assert not first.done()
+        assert "Dashboard: http://127.0.0.1:" in first.result()
+        assert "Iteration" in second.result()
     until(lambda: queue() == [], 20)
     hpdp("reconstruct", stack, "-o", tmp_path / "same", "--cluster", client.scheduler.address)
     found, same = (read_map(tmp_path / name / "map.mrc")[0] for name in ("map", "same"))
     np.testing.assert_array_equal(found, same)
-    said = hpdp("classify2d", stack, "-o", tmp_path / "classes", "--classes", 3, *where)
-    assert "Iteration" in said
     assert (tmp_path / "classes" / "classes.mrcs").is_file()
-    until(lambda: queue() == [], 20)
 
 
 def hpdp(*words: object) -> str:
