@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from hpdp_dask.errors import InputError
 
@@ -39,7 +40,8 @@ def write_whole(path: Path, size: int) -> Iterator[BinaryIO]:
     InputError
         The disk is full, or the folder cannot be written to. Other errors pass as they are.
     """
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # machines that share the folder may write the same file at once
+    hidden = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
