@@ -125,6 +125,7 @@ def keep_worker_logs(client: Client, folder: Path) -> list[Path]:
         return []
     try:
         found = client.sync(_collect, client, callback_timeout=_PATIENCE)
+        found["scheduler"] = client.run_on_scheduler(_changes) + found["scheduler"]
     except (OSError, TimeoutError):
         return []
     files = []
@@ -152,9 +153,7 @@ async def _collect(client: Client) -> dict[str, list[str]]:
         # of one that is going there is a message in place of lines
         if not isinstance(logs, str)
     }
-    events = await client.scheduler.events(topic="all")
-    logs = await client.scheduler.logs(n=LOG_LINES)
-    found["scheduler"] = _changes(events) + _lines(logs)
+    found["scheduler"] = _lines(await client.scheduler.logs(n=LOG_LINES))
     return found
 
 
@@ -162,12 +161,12 @@ def _lines(logs: Sequence[Any]) -> list[str]:
     return [str(line) for _, line in reversed(logs)]
 
 
-def _changes(events: Sequence[tuple[float, Any]]) -> list[str]:
-    """Tell which workers came and went, of the scheduler's events."""
+def _changes(dask_scheduler: Scheduler) -> list[str]:
+    """Tell which workers came and went; runs on the scheduler, some of whose events stay there."""
     return [
         f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))} {event['action']} "
         f"{event.get('worker', '')}"
-        for at, event in events
+        for at, event in dask_scheduler.get_events("all")
         if isinstance(event, dict) and event.get("action") in ("add-worker", "remove-worker")
     ]
 

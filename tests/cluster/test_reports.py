@@ -57,6 +57,14 @@ def test_logs_of_all_workers_are_kept_though_the_work_fails(client, tmp_path):
     assert logs["scheduler.log"].count("add-worker") == 2
 
 
+def test_logs_are_kept_though_a_worker_retired(tmp_path):
+    with connect("local", workers=2, memory_limit="300MiB") as client:
+        client.retire_workers([min(client.scheduler_info(n_workers=-1)["workers"])])
+        files = keep_worker_logs(client, tmp_path / "logs")
+    assert len(files) == 2
+    assert "remove-worker" in (tmp_path / "logs" / "scheduler.log").read_text()
+
+
 def test_logs_of_a_cluster_that_is_gone(tmp_path):
     with connect("local", workers=1, memory_limit="300MiB") as client:
         pass

@@ -52,7 +52,9 @@ def test_one_map_with_a_symmetry_that_is_not_there(
         say=said.append,
     )
     folder = tmp_path / "initial"
-    assert {each.name for each in folder.iterdir()} == {"map.mrc", "report.html", "run.json"}
+    assert {each.name for each in folder.iterdir()} == {
+        *("map.mrc", "report.html", "run.json", "logs"),
+    }
     volume, pixel_size = read_map(folder / "map.mrc")
     assert volume.shape == (BOX,) * 3
     assert pixel_size == pytest.approx(PIXEL_SIZE)
