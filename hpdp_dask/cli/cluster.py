@@ -77,6 +77,23 @@ def _default_name(where: str) -> str:
     return Path(where).stem
 
 
+@app.command("example")
+def example_command(
+    site: Annotated[str, typer.Argument(help="As *slurm-gpu*.", show_default=False)],
+) -> None:
+    """Print the YAML of a site, to be changed and kept.
+
+    Example: `hpdp cluster example slurm-gpu > ours.yaml`
+    """
+    from hpdp_dask.cluster.site import known_sites
+    from hpdp_dask.errors import InputError
+
+    known = known_sites()
+    if site not in known:
+        raise InputError(f"the site {site!r} is not known; the known ones are {', '.join(known)}.")
+    print(known[site].read_text(), end="")
+
+
 @app.command("status")
 def status_command(
     name: Annotated[str | None, typer.Argument(help="By default all.", show_default=False)] = None,

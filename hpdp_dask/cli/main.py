@@ -71,7 +71,8 @@ def _options(
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     # batch schedulers send it again, to all processes of a job: once is enough, and what ends in
     # order must not be interrupted
-    signal.signal(signal.SIGTERM, _is_ending)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _is_ending)
     raise Terminated
 
 
@@ -83,6 +84,9 @@ def main() -> None:
     """Run the command line: a user's mistake is one sentence and exit code 2."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+        # the shell was closed; nohup means that this is as it should be
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # Å on a terminal that has none

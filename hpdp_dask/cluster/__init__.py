@@ -5,14 +5,12 @@ from __future__ import annotations
 import dask
 from distributed import Client
 
+from hpdp_dask.cluster.answer import ANSWER_TIMEOUT, check_answer
 from hpdp_dask.cluster.dashboard import add_stages_page, link_through_jupyterhub
 from hpdp_dask.cluster.local import start_local, start_local_cuda
 from hpdp_dask.errors import InputError
 
 __all__ = ["connect"]
-
-#: How long a scheduler may take to answer.
-ANSWER_TIMEOUT = "10s"
 
 
 def connect(
@@ -100,6 +98,7 @@ def _start(where: str, workers: int | None, memory_limit: str | int | None, wait
 def _join(address: str) -> Client:
     """Connect to a scheduler that runs already."""
     try:
+        check_answer(address, None)
         client = Client(address, timeout=ANSWER_TIMEOUT)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

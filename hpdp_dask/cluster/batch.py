@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import getpass
+import os
+import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dask_jobqueue.htcondor import HTCondorJob
-from dask_jobqueue.lsf import LSFJob
-from dask_jobqueue.pbs import PBSJob
-from dask_jobqueue.sge import SGEJob
-from dask_jobqueue.slurm import SLURMJob
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
+
+from hpdp_dask.cluster.jobqueue import HTCondorJob, LSFJob, PBSJob, SGEJob, SLURMJob
 
 #: Seconds that a command of the batch scheduler may take.
 PATIENCE = 120
@@ -154,7 +152,13 @@ async def ask(command: list[str], **options: Any) -> str:
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, **options
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # Ctrl-C goes to the whole group of processes: a job would be taken whose number nobody
+            # read, or one would not be cancelled
+            start_new_session=True,
+            **options,
         )
     except OSError as error:
         raise RuntimeError(
@@ -187,8 +191,13 @@ async def queued(scheduler: str) -> dict[str, str] | None:
         What it says of each job that waits or runs, by the job's number. None if it does not say.
     """
     command, read = _QUERIES[scheduler]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    # what the person likes to see of the queue is not for here
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")
+    }
     try:
-        answer = await ask([word.format(user=getpass.getuser()) for word in command])
+        answer = await ask([word.format(user=user) for word in command], env=environment)
     except RuntimeError:
         return None
     return dict(filter(None, (read(line.split()) for line in answer.splitlines())))

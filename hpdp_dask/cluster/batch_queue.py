@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import subprocess
 from collections.abc import Sequence
 
-from hpdp_dask.cluster.batch import PATIENCE, BatchJob, job_class, queued
+from hpdp_dask.cluster.batch import PATIENCE, BatchJob, ask, job_class, queued
 from hpdp_dask.errors import InputError
 
 
@@ -64,13 +65,26 @@ def cancel_jobs(scheduler: str, jobs: Sequence[str]) -> None:
     scheduler : str
     jobs : list of str
         Their numbers.
+
+    Raises
+    ------
+    InputError
+        The scheduler refuses, in its own words, and a job is still there.
     """
-    kind = job_class(scheduler)
+    command = shlex.split(job_class(scheduler).cancel_command)
 
-    async def cancel() -> None:
-        await asyncio.gather(*(kind._close_job(job, kind.cancel_command) for job in jobs))
+    async def cancel() -> str | None:
+        refused = None
+        for job in jobs:
+            try:
+                await ask([*command, job])
+            except RuntimeError as error:
+                if job in (await queued(scheduler) or {}):
+                    refused = f"{command[0]} {job}: {error}"
+        return refused
 
-    asyncio.run(cancel())
+    if (refused := asyncio.run(cancel())) is not None:
+        raise InputError(f"a job is still in the queue ({refused.rstrip('.')}).")
 
 
 def ask_queue(command: list[str]) -> tuple[bool, str]:

@@ -191,18 +191,26 @@ def _watch(
         Its scheduler ended by itself.
     """
     noted: list[str] = []
+    fault = ""
     while not asked.wait(_LOOK_EVERY):
         if cluster.scheduler.status != Status.running:
             raise RuntimeError(f"the scheduler is {cluster.scheduler.status.name}")
-        written = read_connection(name)
-        if written is None or written.pid != os.getpid():
-            _say("was told to end: its file was removed")
-            return
         jobs = sorted(job for group in groups.names for job in groups.jobs(group))
-        if jobs != noted:
-            noted_now = {"scheduler": groups.scheduler, "jobs": jobs}
-            write_private(folder / JOBS_FILE, json.dumps(noted_now))
-            noted = jobs
+        try:
+            written = read_connection(name)
+            if written is None or written.pid != os.getpid():
+                _say("was told to end: its file was removed")
+                return
+            if jobs != noted:
+                noted_now = {"scheduler": groups.scheduler, "jobs": jobs}
+                write_private(folder / JOBS_FILE, json.dumps(noted_now))
+                noted = jobs
+            fault = ""
+        except (InputError, OSError) as error:
+            # a full quota, or a file server that hangs, must not cost the workers
+            if str(error) != fault:
+                fault = str(error)
+                _say(f"goes on, though: {fault}")
 
 
 def main() -> None:

@@ -181,15 +181,22 @@ def load_site(where: str) -> Site:
         host=said.host,
         port=said.port,
         dashboard_address=said.dashboard_address,
-        shared_directory=_shared_directory(said.shared_directory),
+        shared_directory=_shared_directory(path, said.shared_directory),
         dask=dict(_flat({key: sections[key] for key in ("distributed", "dask")})),
     )
 
 
-def _shared_directory(said: str | None) -> Path:
+def _shared_directory(path: Path, said: str | None) -> Path:
     """Give the folder that all machines see: by default one in the home folder."""
     if said is not None:
-        return Path(os.path.expandvars(said)).expanduser()
+        folder = Path(os.path.expandvars(said)).expanduser()
+        # job scripts name it, where a shell would read it
+        if not re.fullmatch(r"/[\w./@%+=:,-]*", str(folder)):
+            raise InputError(
+                f"{path}: hpdp.shared-directory is {folder}, expected a path from / on of letters, "
+                "digits and ._-+=@%:, whose variables are set."
+            )
+        return folder
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "hpdp" / "jobs"
 

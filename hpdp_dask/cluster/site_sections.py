@@ -155,8 +155,9 @@ def read_job(path: Path, scheduler: str, section: str, said: Any) -> dict[str, A
     if scheduler in LOCAL:
         _check_keys(path, place, said or {}, _LOCAL_KEYS)
         return dict(said or {})
-    import dask_jobqueue  # noqa: F401  (its defaults come into Dask's configuration)
     from dask import config
+
+    import hpdp_dask.cluster.jobqueue  # noqa: F401  (its defaults come into the configuration)
 
     if not isinstance(said, dict):
         raise InputError(f"{path}: has no section {place} with the options of a job.")

@@ -17,6 +17,7 @@ from dask.utils import format_bytes
 from distributed import Client
 from distributed.security import Security
 
+from hpdp_dask.cluster.answer import ANSWER_TIMEOUT, check_answer
 from hpdp_dask.cluster.connection import (
     END,
     JOBS_FILE,
@@ -29,8 +30,6 @@ from hpdp_dask.cluster.connection import (
 )
 from hpdp_dask.errors import InputError
 
-#: How long a scheduler may take to answer.
-ANSWER_TIMEOUT = 10.0
 #: How long a process may take to end all it holds, seconds.
 END_PATIENCE = 60.0
 LOOK_EVERY = 0.2
@@ -129,16 +128,29 @@ def join(connection: Connection) -> Client:
             f"the cluster {connection.name} of {connection.started:%Y-%m-%d %H:%M} has gone "
             f"without clearing its file; clear it with hpdp cluster stop {connection.name}."
         )
+    security = _security(connection)
     try:
-        return Client(
-            connection.address, timeout=ANSWER_TIMEOUT, security=_security(connection), name="hpdp"
-        )
+        check_answer(connection.address, security)
+        return StandingClient(connection, security)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"the cluster {connection.name} does not answer at {connection.address} on "
             f"{connection.host}; if it has gone, clear its file with hpdp cluster stop "
             f"{connection.name}."
         ) from error
+
+
+class StandingClient(Client):
+    """A client of a standing cluster, which knows where its dashboard listens."""
+
+    def __init__(self, connection: Connection, security: Security | None) -> None:
+        self._connection = connection
+        super().__init__(connection.address, timeout=ANSWER_TIMEOUT, security=security, name="hpdp")
+
+    @property
+    def dashboard_link(self) -> str:
+        """On the cluster's own machine."""
+        return self._connection.dashboard_link
 
 
 def _security(connection: Connection) -> Security | None:

@@ -65,6 +65,8 @@ def start(
         The name is taken, no such cluster can be started, the batch scheduler refuses all jobs,
         or no worker came in time. Nothing is left running then.
     """
+    if wait < 0:
+        raise InputError(f"{wait:g} seconds are too short to wait for a worker.")
     earlier = read_connection(check_name(name))
     if earlier is not None:
         if not earlier.gone:

@@ -1,4 +1,6 @@
 import os
+import socket
+import subprocess
 import sys
 import types
 import urllib.request
@@ -9,7 +11,7 @@ import psutil
 import pytest
 from distributed import Client
 
-from hpdp_dask.cluster import connect, devices
+from hpdp_dask.cluster import answer, connect, devices
 from hpdp_dask.cluster.devices import DeviceMemory, visible_devices
 from hpdp_dask.dataflow.futures import device_resources
 from hpdp_dask.errors import InputError
@@ -164,3 +166,21 @@ def test_device_memory_is_bound_in_the_thread_of_tasks(three_devices, client):
     DeviceMemory().setup(SimpleNamespace(executors={"default": executor}))
     assert len(used) == 1
     assert three_devices == {"pool": 0.85, "plans": 8, "plan_bytes": 100}
+
+
+def test_a_scheduler_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr(answer, "ANSWER_TIMEOUT", "1s")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(InputError, match="no Dask scheduler answers"):
+            connect(address)
+
+
+def test_batch_clusters_leave_signals_alone_and_need_no_main_thread():
+    code = (
+        "import signal, threading; before = signal.getsignal(signal.SIGINT); "
+        "t = threading.Thread(target=__import__, args=['hpdp_dask.cluster.jobs']); t.start(); "
+        "t.join(); import sys; assert 'dask_jobqueue.slurm' in sys.modules; "
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

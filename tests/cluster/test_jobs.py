@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -246,19 +247,6 @@ def test_jobs_that_end_at_once(site: Callable[..., str], queue: Queue, tmp_path:
     until(lambda: queue() == [], 20)
 
 
-def test_ctrl_c_while_waiting(site: Callable[..., str], queue: Queue, tmp_path: Path) -> None:
-    code = "import sys; from hpdp_dask.cluster import connect; connect(sys.argv[1])"
-    where = site(cpu=job(queue="closed"))
-    with subprocess.Popen(
-        [sys.executable, "-c", code, where], stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        until(lambda: queue() == ["hpdp-cpu"])
-        process.send_signal(2)
-        process.communicate(timeout=60)
-    until(lambda: queue() == [], 20)
-    assert list((tmp_path / "shared").iterdir()) == []
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stack") / "particles.zarr"
@@ -266,6 +254,25 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     new_stack(path, to_dataset(table, 0), 240, 16, images_per_shard=60)
     write_images(path, 0, np.asarray(images))
     return path
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP])
+def test_a_command_that_waits_is_ended(
+    site: Callable[..., str], stack: Path, queue: Queue, tmp_path: Path, ending: signal.Signals
+) -> None:
+    words = ["cryoem", "classify2d", stack, "-o", tmp_path / "classes"]
+    words += ["--cluster", site(cpu=job(queue="closed"))]
+    with subprocess.Popen(
+        [*HPDP, *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        until(lambda: queue() == ["hpdp-cpu"])
+        # as a terminal does: to all of the command's processes
+        os.killpg(process.pid, ending)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if ending == signal.SIGINT else 143)
+    assert "hpdp: interrupted" in said
+    until(lambda: queue() == [], 20)
+    assert list((tmp_path / "shared").iterdir()) == []
 
 
 def test_two_commands_run_on_jobs_at_a_time(
