@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import pwd
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,11 @@ class BatchJob(ProcessInterface):
         if self.job_id is None:
             return ""
         number = self.job_id.removesuffix(".0")
-        for path in sorted(Path(self.log_directory).glob(f"*{number}*"), key=_changed)[::-1]:
+        logs = sorted(Path(self.log_directory).glob(f"*{number}*"), key=_changed)[::-1]
+        for path in logs:
+            # not that of a job whose number is longer
+            if not re.search(rf"(?<!\d){re.escape(number)}(?!\d)", path.name):
+                continue
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - _LOG_BYTES))
                 lines = file.read().decode(errors="replace").split("\n")

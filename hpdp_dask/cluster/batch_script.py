@@ -10,6 +10,7 @@ from typing import Any
 from hpdp_dask.cluster.batch import BatchJob, job_class
 from hpdp_dask.cluster.job_options import walltime_seconds
 from hpdp_dask.cluster.site import Site
+from hpdp_dask.errors import InputError
 
 #: What a command takes beside its workers, where the site does not say.
 _CORES, _MEMORY = 2, "4GiB"
@@ -48,9 +49,18 @@ def command_job(
     -------
     BatchJob
         Not submitted yet.
+
+    Raises
+    ------
+    InputError
+        The batch scheduler knows no walltime.
     """
     options = _options(site)
     if walltime is not None:
+        if site.scheduler == "htcondor":
+            raise InputError(
+                f"{site.path}: jobs of htcondor have no walltime; leave out --walltime."
+            )
         options["walltime"] = walltime
     python = options["python"] or sys.executable
     more = _directives(site.scheduler, said, options.get("walltime"))

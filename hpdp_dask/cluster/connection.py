@@ -148,10 +148,10 @@ def check_name(name: str) -> str:
             f"the name {name!r} is taken: --cluster {name} starts workers for one command; choose "
             "another with --name."
         )
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name.endswith(".json"):
         raise InputError(
             f"{name!r} is no name: expected letters, digits, '.', '_' and '-', the first a letter "
-            "or digit; choose another with --name."
+            "or digit, and not .json at the end; choose another with --name."
         )
     return name
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
 #: Seconds between two questions to the batch scheduler about jobs that wait.
 ASK_AT_LEAST, ASK_AT_MOST = 1.0, 30.0
+#: So many jobs of a group are submitted between two looks.
+AT_ONCE = 20
 #: A job whose worker is lost after fewer seconds counts as one that did not start.
 YOUNG = 10.0
 #: Dask's settings while such a cluster is there; what the YAML says goes before.
@@ -327,7 +329,8 @@ class JobCluster(SpecCluster):
     async def _bring(self, group: str, held: Held) -> None:
         """Bring the jobs of a group to their number."""
         names = [name for name in self.worker_spec if group_of(name) == group]
-        for _ in range(held.jobs - len(names) if held.pause == 0 else 0):
+        missing = min(held.jobs - len(names), AT_ONCE) if held.pause == 0 else 0
+        for _ in range(missing):
             spec: dict[str, Any] = {"cls": self._job_class, "options": held.options}
             if held.group.processes > 1:
                 spec["group"] = [f"-{index}" for index in range(held.group.processes)]
