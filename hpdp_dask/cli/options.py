@@ -96,6 +96,8 @@ def cluster(
 
     gc.freeze()
     gc.enable()
+    if performance_report is not None:
+        reports.check_report(performance_report)
     try:
         with connect(where, workers=workers, memory_limit=memory_limit, wait=wait) as client:
             print(f"Dashboard: {client.dashboard_link}", flush=True)

@@ -45,13 +45,7 @@ def performance_report(client: Client, path: Path | None, command: str = "") -> 
     if path is None:
         yield
         return
-    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise InputError(f"{path}: expected the name of an .html file for the performance report.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(
-            f"{path}: the folder {path.absolute().parent} for the performance report does not "
-            "exist; make it first."
-        )
+    check_report(path)
     began, monitored = time.time(), client.run_on_scheduler(_begin)
     try:
         yield
@@ -61,6 +55,23 @@ def performance_report(client: Client, path: Path | None, command: str = "") -> 
             _write_report(client, path, began, monitored, command)
         raise
     _write_report(client, path, began, monitored, command)
+
+
+def check_report(path: Path) -> None:
+    """See that a performance report can be written: before anybody waits for workers.
+
+    Raises
+    ------
+    InputError
+        It is no name of a page, or there is no such folder.
+    """
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise InputError(f"{path}: expected the name of an .html file for the performance report.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(
+            f"{path}: the folder {path.absolute().parent} for the performance report does not "
+            "exist; make it first."
+        )
 
 
 def _write_report(client: Client, path: Path, began: float, monitored: int, command: str) -> None:

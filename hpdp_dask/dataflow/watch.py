@@ -118,8 +118,10 @@ class _Watch:
                 self._say(f"{who} is given up; its tasks go to others")
                 self._restart(at)
             elif at.silent > SILENT:
-                self._silent.add(at.address)
-                self._say(f"{who} has not been heard of for {_words(at.silent)} (task {at.task})")
+                if at.address not in self._silent:
+                    self._silent.add(at.address)
+                    silent = f"has not been heard of for {_words(at.silent)}"
+                    self._say(f"{who} {silent} (task {at.task})")
             elif at.seconds > max(TIMES * at.usual, LEAST):
                 long = f"{who} has been at the task {at.task} for {_words(at.seconds)}"
                 usual = f"others take {_words(at.usual)}"
