@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from hpdp_dask.cluster.batch import PATIENCE, BatchJob, ask, job_class, queued
 from hpdp_dask.errors import InputError
+
+T = TypeVar("T")
+
+
+def _run(question: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine; in a notebook this thread has an event loop that runs already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, question).result()
 
 
 def submit_job(job: BatchJob) -> str:
@@ -32,7 +42,7 @@ def submit_job(job: BatchJob) -> str:
     async def submit() -> None:
         await job.start()
 
-    asyncio.run(submit())
+    _run(submit())
     if job.refusal is not None or job.job_id is None:
         raise InputError(
             f"the batch scheduler refuses the job: {(job.refusal or 'no number').rstrip('.')}."
@@ -53,7 +63,7 @@ def jobs_in_queue(scheduler: str) -> dict[str, str] | None:
     dict of str to str, or None
         By the job's number. None if the scheduler does not answer.
     """
-    jobs = asyncio.run(queued(scheduler))
+    jobs = _run(queued(scheduler))
     return jobs and {job: words.removesuffix(" None") for job, words in jobs.items()}
 
 
@@ -83,7 +93,7 @@ def cancel_jobs(scheduler: str, jobs: Sequence[str]) -> None:
                     refused = f"{command[0]} {job}: {error}"
         return refused
 
-    if (refused := asyncio.run(cancel())) is not None:
+    if (refused := _run(cancel())) is not None:
         raise InputError(f"a job is still in the queue ({refused.rstrip('.')}).")
 
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from distributed import Client
@@ -15,6 +16,7 @@ from distributed import Client
 from hpdp_dask.cluster.batch import queued
 from hpdp_dask.cluster.jobs import JobCluster, group_of
 from hpdp_dask.cluster.local import LocalClient
+from hpdp_dask.cluster.orphans import cancel_orphans, note_jobs
 from hpdp_dask.cluster.security import make_security
 from hpdp_dask.cluster.site import Site
 from hpdp_dask.errors import InputError
@@ -56,6 +58,7 @@ def start_jobs(site: Site, *, workers: int | None = None, wait: float = 300.0) -
             else f"{site.path}: has the groups {', '.join(site.groups)}, each with its number of "
             "workers; change them there."
         )
+    cancel_orphans(site.shared_directory)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder(site))
         cluster = JobCluster(
@@ -65,6 +68,7 @@ def start_jobs(site: Site, *, workers: int | None = None, wait: float = 300.0) -
         )
         stack.callback(cluster.close)
         cluster.announces = False
+        cluster.tell_jobs = partial(note_jobs, folder, site.scheduler)
         for name, group in site.groups.items():
             first = max(group.workers or 0, group.minimum or 0, 1 if group.maximum else 0)
             cluster.scale_group(name, first if workers is None else workers)

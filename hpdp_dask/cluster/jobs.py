@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ class JobCluster(SpecCluster):
         The groups, by name.
     announces : bool
         Whether failures are logged as warnings when they happen.
+    tell_jobs : callable or None
+        Told of the numbers of all jobs when these change.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class JobCluster(SpecCluster):
     ) -> None:
         self.site = site
         self.announces = True
+        self.tell_jobs: Callable[[list[str]], None] | None = None
+        self._told: list[str] = []
         self._settings = contextlib.ExitStack()
         self._settings.enter_context(dask.config.set(QUIET | SETTINGS | site.dask))
         self._job_class = job_class(site.scheduler)
@@ -267,6 +271,17 @@ class JobCluster(SpecCluster):
                     self._drop(refused)
                     self._failed(name, str(next(iter(refused.values())).refusal), ended=False)
             await self._correct_state()
+            self._tell_jobs()
+
+    def _tell_jobs(self) -> None:
+        numbers = sorted(str(job.job_id) for job in self.workers.values() if job.job_id)
+        if self.tell_jobs is None or numbers == self._told:
+            return
+        try:
+            self.tell_jobs(numbers)
+            self._told = numbers
+        except OSError as error:  # a full quota must not cost the workers
+            log.warning("The jobs cannot be noted: %s.", error)
 
     async def _look(self) -> None:
         """Find the jobs that have ended."""

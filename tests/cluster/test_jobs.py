@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -271,6 +272,24 @@ def test_a_command_that_waits_is_ended(
         _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if ending == signal.SIGINT else 143)
     assert "hpdp: interrupted" in said
+    until(lambda: queue() == [], 20)
+    assert list((tmp_path / "shared").iterdir()) == []
+
+
+def test_waiting_jobs_of_a_killed_command_are_cancelled_by_the_next(
+    site: Callable[..., str], stack: Path, queue: Queue, tmp_path: Path
+) -> None:
+    words = ["cryoem", "classify2d", stack, "-o", tmp_path / "classes"]
+    words += ["--cluster", site(cpu=job(queue="closed"))]
+    with subprocess.Popen([*HPDP, *map(str, words)]) as process:
+        until(lambda: queue() == ["hpdp-cpu"] and list(tmp_path.glob("shared/*/owner.json")))
+        [owner] = tmp_path.glob("shared/*/owner.json")
+        until(lambda: json.loads(owner.read_text())["jobs"])
+        process.kill()
+    assert queue() == ["hpdp-cpu"]
+    with connect(site(cpu=job()), wait=60):
+        assert not owner.exists()
+        until(lambda: queue() == ["hpdp-cpu"], 20)
     until(lambda: queue() == [], 20)
     assert list((tmp_path / "shared").iterdir()) == []
 
