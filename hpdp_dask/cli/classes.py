@@ -42,7 +42,12 @@ def classify2d_command(
     from hpdp_dask.workflow.classification import run_classification
 
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[stack],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         record = run_classification(
@@ -97,7 +102,12 @@ def select_command(
 
     chosen = None if classes is None else read_numbers(classes)
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[folder],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         selection = select(

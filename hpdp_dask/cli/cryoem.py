@@ -99,7 +99,12 @@ def simulate_command(
         seed=seed,
     )
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[model, ctf],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         run_simulation(
@@ -148,7 +153,12 @@ def normalize_command(
     from hpdp_dask.dataflow.progress import Progress
 
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[stack],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         normalize(
@@ -200,7 +210,12 @@ def reconstruct_command(
     from hpdp_dask.workflow.reconstruction import run_reconstruction
 
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[particles, truth],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         record = run_reconstruction(

@@ -81,7 +81,12 @@ def demo_command(
         seed=seed,
     )
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[model, ctf],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress(closing_lines=quick) as progress,
     ):
         common = {

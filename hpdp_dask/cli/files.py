@@ -78,7 +78,12 @@ def import_command(
     from hpdp_dask.dataflow.progress import Progress
 
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[*inputs],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         summary = import_particles(

@@ -44,7 +44,12 @@ def initial_model_command(
     from hpdp_dask.workflow.initial_model import run_initial_model
 
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[stack],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         record = run_initial_model(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from hpdp_dask.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -87,8 +90,23 @@ def cluster(
     memory_limit: str | None,
     wait: float,
     performance_report: Path | None,
+    *,
+    reads: Iterable[Path | None],
+    writes: Path,
+    overwrite: bool,
 ) -> Iterator[Client]:
-    """Connect to a cluster for the time of a command and tell where its dashboard is."""
+    """Connect to a cluster for the time of a command and tell where its dashboard is.
+
+    What the command reads must be there, and what it writes must not, before anybody waits for
+    workers.
+    """
+    for path in reads:
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: there is no such file or folder.")
+    if os.path.lexists(writes) and not overwrite:
+        raise InputError(
+            f"{writes}: exists already; choose another name, or --overwrite to replace it."
+        )
     # Collecting among what is only imported, and never garbage, costs a short command half a
     # second at its start and its end.
     gc.disable()

@@ -51,7 +51,12 @@ def refine_command(
     from hpdp_dask.workflow.refinement import run_refinement
 
     with (
-        options.cluster(cluster, workers, memory_limit, wait, performance_report) as client,
+        options.cluster(
+            *(cluster, workers, memory_limit, wait, performance_report),
+            reads=[stack, reference, mask, truth],
+            writes=output,
+            overwrite=overwrite,
+        ) as client,
         Progress() as progress,
     ):
         record = run_refinement(

@@ -117,3 +117,20 @@ def test_a_command_as_a_job(tmp_path: Path) -> None:
     assert "ended with exit code 0" in shown
     assert (tmp_path / "map" / "report.html").exists()
     assert hpdp("jobs", "--forget", "small") == "small is forgotten.\n"
+
+
+def test_mistakes_are_told_before_anybody_waits_for_workers(tmp_path: Path) -> None:
+    words = [
+        "cryoem",
+        "normalize",
+        str(tmp_path / "nowhere.zarr"),
+        "-o",
+        str(tmp_path / "out.zarr"),
+    ]
+    found = CliRunner().invoke(app, [*words, "--cluster", "tcp://127.0.0.1:1"])
+    assert isinstance(found.exception, InputError)
+    assert "nowhere.zarr: there is no such file or folder" in str(found.exception)
+    (tmp_path / "nowhere.zarr").mkdir()
+    (tmp_path / "out.zarr").mkdir()
+    found = CliRunner().invoke(app, [*words, "--cluster", "tcp://127.0.0.1:1"])
+    assert "out.zarr: exists already" in str(found.exception)
