@@ -7,11 +7,11 @@ as events of one topic; nothing waits for them, and none that is lost does harm.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -44,7 +44,7 @@ class Announcement:
 
     def __init__(self, client: Client | None, stage: str) -> None:
         self._client = client
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._began = self._told = time.monotonic()
         self._message: dict[str, Any] = {
             "id": uuid4().hex,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextvars import copy_context
 from html import escape
-from threading import Lock
 from typing import Any
 
 from rich import progress as bars
@@ -34,7 +34,7 @@ class NotebookBars:
         self._at = 0.0
         # by this the kernel knows the cell, in whatever thread images are counted
         self._context = copy_context()
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
     def refresh(self, *, now: bool = False) -> None:
         """Draw what has changed, if the last drawing was a while ago.
