@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -180,9 +181,17 @@ def _check_keys(path: Path, place: str, said: Iterable[Any], known: Iterable[str
     unknown = [str(key) for key in said if key not in set(known)]
     if unknown:
         raise InputError(
-            f"{path}: {place} has the unknown key {unknown[0]!r}; known are "
-            f"{', '.join(sorted(known))}."
+            f"{path}: {place} has the unknown key {unknown[0]!r}{_meant(unknown[0], known)}; known "
+            f"are {', '.join(sorted(known))}."
         )
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    """Ask for the known key that a word is like."""
+    if key == "partition" and "queue" in known:  # SLURM's own word
+        return " (queue, did you mean?)"
+    alike = get_close_matches(key, list(known), 1, 0.75)
+    return f" ({alike[0]}, did you mean?)" if alike else ""
 
 
 def validated(model: type[M], said: dict[str, Any], path: Path, place: str) -> M:
@@ -210,14 +219,16 @@ def validated(model: type[M], said: dict[str, Any], path: Path, place: str) -> M
     try:
         return model.model_validate(said)
     except ValidationError as error:
-        fault = error.errors()[0]
+        # a key with a slip is missing too, under its right name
+        fault = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         at = ".".join([place, *(str(part) for part in fault["loc"])])
         if fault["type"] == "extra_forbidden":
             parent, _, key = at.rpartition(".")
             owner = GroupSection if ".groups." in at else model
             known = sorted(field.alias or name for name, field in owner.model_fields.items())
             raise InputError(
-                f"{path}: {parent} has the unknown key {key!r}; known are {', '.join(known)}."
+                f"{path}: {parent} has the unknown key {key!r}{_meant(key, known)}; known are "
+                f"{', '.join(known)}."
             ) from None
         if fault["type"] == "missing":
             raise InputError(f"{path}: {at} is missing; give it a value.") from None

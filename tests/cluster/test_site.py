@@ -91,7 +91,7 @@ def test_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hqdp": {}}, "the file has the unknown key 'hqdp'; known are dask, distributed, hpdp,"),
+        ({"hqdp": {}}, "the file has the unknown key 'hqdp' .hpdp, did you mean.*; known are dask"),
         ({"hpdp__scheduler": "slrum"}, "the scheduler 'slrum' is not known; known are slurm, pbs"),
         ({"hpdp__quque": 1}, "hpdp has the unknown key 'quque'; known are dashboard-address, gro"),
         ({"hpdp__groups": {}}, r"hpdp.groups is \{\}"),
@@ -102,8 +102,13 @@ def test_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"hpdp__groups": {"cpu": {"minimum": 3, "maximum": 2}}}, "minimum 3 above the maximum 2"),
         ({"hpdp__groups": {"gpu": {}, "cpu": {}}}, "has no section jobqueue.gpu"),
         ({"jobqueue__gpu": {}}, "jobqueue.gpu belongs to no group"),
-        ({"jobqueue__cpu__qeue": "x"}, "jobqueue.cpu has the unknown key 'qeue'; known are acc"),
+        (
+            {"jobqueue__cpu__qeue": "x"},
+            "jobqueue.cpu has the unknown key 'qeue' .queue, did you mean",
+        ),
         ({"jobqueue__cpu__extra": []}, "unknown key 'extra'"),
+        ({"jobqueue__cpu__partition": "x"}, "'partition' .queue, did you mean"),
+        ({"hpdp": {"schedular": "slurm"}}, "'schedular' .scheduler, did you mean"),
         ({"jobqueue__cpu__memory": None}, "jobqueue.cpu.memory is None"),
         ({"jobqueue__cpu__memory": "8"}, "give a size with its unit, as 4GiB"),
         ({"jobqueue__cpu__memory": "8 apples"}, r"jobqueue.cpu.memory is '8 apples'"),
