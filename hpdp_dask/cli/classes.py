@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 
+@runs_on_a_cluster
 def classify2d_command(
     stack: Annotated[
         Path, typer.Argument(help="A Zarr stack with CTF, normalised.", show_default=False)
@@ -25,11 +27,8 @@ def classify2d_command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Classify and align images in two dimensions, without any reference.
 
@@ -42,8 +41,7 @@ def classify2d_command(
     from hpdp_dask.workflow.classification import run_classification
 
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[stack],
             writes=output,
             overwrite=overwrite,
@@ -74,6 +72,7 @@ def classify2d_command(
     print(f"Report: {output / 'report.html'}")
 
 
+@runs_on_a_cluster
 def select_command(
     folder: Annotated[
         Path, typer.Argument(help="A folder that classify2d made.", show_default=False)
@@ -87,11 +86,8 @@ def select_command(
         typer.Option(help="Classes of this score or more; by default 0.5, unless some are named."),
     ] = None,
     overwrite: options.Overwrite = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Make a stack of the particles of good classes.
 
@@ -102,8 +98,7 @@ def select_command(
 
     chosen = None if classes is None else read_numbers(classes)
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[folder],
             writes=output,
             overwrite=overwrite,

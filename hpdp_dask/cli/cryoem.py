@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 app = typer.Typer(
     help="Single-particle cryo-electron microscopy.",
@@ -18,6 +19,7 @@ app = typer.Typer(
 
 
 @app.command("simulate")
+@runs_on_a_cluster
 def simulate_command(
     output: options.OutputFolder,
     model: Annotated[
@@ -67,11 +69,8 @@ def simulate_command(
     ] = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Simulate particles with known truth, as RELION would leave them.
 
@@ -99,8 +98,7 @@ def simulate_command(
         seed=seed,
     )
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[model, ctf],
             writes=output,
             overwrite=overwrite,
@@ -121,6 +119,7 @@ def simulate_command(
 
 
 @app.command("normalize")
+@runs_on_a_cluster
 def normalize_command(
     stack: Annotated[Path, typer.Argument(help="A Zarr stack.", show_default=False)],
     output: options.OutputStack,
@@ -136,11 +135,8 @@ def normalize_command(
     ] = 5.0,
     box: Annotated[int | None, typer.Option(help="Fourier-crop to this box, pixels, even.")] = None,
     overwrite: options.Overwrite = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Bring images to a background of mean 0 and standard deviation 1.
 
@@ -153,8 +149,7 @@ def normalize_command(
     from hpdp_dask.dataflow.progress import Progress
 
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[stack],
             writes=output,
             overwrite=overwrite,
@@ -176,6 +171,7 @@ def normalize_command(
 
 
 @app.command("reconstruct")
+@runs_on_a_cluster
 def reconstruct_command(
     particles: Annotated[
         Path,
@@ -192,11 +188,8 @@ def reconstruct_command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Reconstruct a map from particles with known poses and CTF.
 
@@ -210,8 +203,7 @@ def reconstruct_command(
     from hpdp_dask.workflow.reconstruction import run_reconstruction
 
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[particles, truth],
             writes=output,
             overwrite=overwrite,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 #: How the specimen is imaged: pixels, Å, SNR, and the B-factor of the images in Å².
 NUMBER, BOX, PIXEL_SIZE, SNR, ENVELOPE = 3000, 128, 2.0, 0.05, 100.0
@@ -21,6 +22,7 @@ CLASSES, ITERATIONS, DIAMETER = 16, 20, 0.75
 QUICK_NUMBER, QUICK_SNR = 5000, 0.03
 
 
+@runs_on_a_cluster
 def demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path(
         "demo"
@@ -47,11 +49,8 @@ def demo_command(
     ] = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Go the whole way on simulated particles and compare the map with the truth.
 
@@ -81,8 +80,7 @@ def demo_command(
         seed=seed,
     )
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[model, ctf],
             writes=output,
             overwrite=overwrite,

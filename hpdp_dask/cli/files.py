@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 ImageFolder = Annotated[
     Path | None,
@@ -25,6 +26,7 @@ class Precision(StrEnum):
     rounded = "rounded"
 
 
+@runs_on_a_cluster
 def import_command(
     inputs: Annotated[
         list[Path],
@@ -61,11 +63,8 @@ def import_command(
     ] = False,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Import particles into a Zarr stack.
 
@@ -78,8 +77,7 @@ def import_command(
     from hpdp_dask.dataflow.progress import Progress
 
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[*inputs],
             writes=output,
             overwrite=overwrite,

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 
+@runs_on_a_cluster
 def initial_model_command(
     stack: Annotated[
         Path, typer.Argument(help="A Zarr stack with CTF, normalised.", show_default=False)
@@ -27,11 +29,8 @@ def initial_model_command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Find a first map of the particles without any reference or poses.
 
@@ -44,8 +43,7 @@ def initial_model_command(
     from hpdp_dask.workflow.initial_model import run_initial_model
 
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[stack],
             writes=output,
             overwrite=overwrite,

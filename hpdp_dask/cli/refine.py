@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 
+@runs_on_a_cluster
 def refine_command(
     stack: Annotated[Path, typer.Argument(help="A Zarr stack.", show_default=False)],
     output: options.OutputFolder,
@@ -32,11 +34,8 @@ def refine_command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     resume: options.Resume = False,
-    cluster: options.Cluster = "local",
-    workers: options.Workers = None,
-    memory_limit: options.MemoryLimit = None,
-    wait: options.Wait = 300.0,
-    performance_report: options.PerformanceReport = None,
+    *,
+    where: Where,
 ) -> None:
     """Refine orientations, shifts and the map of particles in two independent halves.
 
@@ -51,8 +50,7 @@ def refine_command(
     from hpdp_dask.workflow.refinement import run_refinement
 
     with (
-        options.cluster(
-            *(cluster, workers, memory_limit, wait, performance_report),
+        where.connected(
             reads=[stack, reference, mask, truth],
             writes=output,
             overwrite=overwrite,

@@ -62,7 +62,7 @@ def _code() -> int:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
         return 130
-    except Exception:
+    except Exception:  # Python would print it and exit with 1 too; the end must be noted first
         traceback.print_exc()
         return 1
     return 0

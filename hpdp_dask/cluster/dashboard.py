@@ -80,7 +80,8 @@ def add_stages_page(client: Client) -> None:
     """
     try:
         client.register_plugin(StagesPage())
-    except Exception as error:  # whatever the scheduler raises comes from there
+    except Exception as error:
+        # what the scheduler raises comes from there, of any type; the page is not worth a run
         log.debug("The dashboard has no page of stages: %s", error)
 
 

@@ -214,6 +214,7 @@ def _fork_server() -> Iterator[None]:
     It is ended and waited for, so that the CPU time of the workers counts as that of this
     process's children. One that runs already, for others, is used as it is and left alone.
     """
+    # the standard library has no public way to ask for this process, or to end it
     ours = forkserver._forkserver._forkserver_pid is None  # type: ignore[attr-defined]
     if ours:
         forkserver.set_forkserver_preload(["hpdp_dask.cluster.preload"])

@@ -1,6 +1,7 @@
 """What the process that workers are forked from does first: the imports they all need.
 
-Imported there only. Nothing here may start a thread or touch a device.
+Imported there only. Nothing here may start a thread or touch a device. The modules are imported to
+be there, and after the garbage collection is off, hence the silenced rules.
 """
 
 # ruff: noqa: E402

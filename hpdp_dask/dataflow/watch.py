@@ -101,8 +101,10 @@ class _Watch:
                 found = self._client.run_on_scheduler(look, self._client.id)
                 if not ended.is_set():
                     self._judge(found)
-            except Exception:  # a client that is closed meanwhile fails in many ways
-                if self._client.status != "running":  # whoever waits is told of it
+            except Exception:
+                # A client that is closed meanwhile fails in many ways, and whoever waits is told of
+                # it. With any other fault to look is tried again: it must not fail the work.
+                if self._client.status != "running":
                     return
 
     def _judge(self, found: list[At] | None) -> None:

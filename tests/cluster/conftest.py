@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from processes import ended
 
 #: One node that offers 8 cores whatever the machine has. `cpu` and `gpu` run jobs at once; jobs
 #: in `closed` are taken, and wait for ever. No control groups, no accounting: any user may run it.
@@ -129,15 +130,8 @@ def _running(command: list[str], log: Path) -> Iterator[None]:
     """Run a daemon in the foreground of a process of its own."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
+    with ended(process):
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _cancel_all() -> None:

@@ -181,7 +181,7 @@ def test_link_goes_through_jupyterhub(monkeypatch):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """Chromium, driven by Playwright."""
+    """Chromium, driven by Playwright; of the test extra, but its system packages are not pip's."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -200,6 +200,7 @@ NAMES_SHOWN = """
 """
 
 
+@pytest.mark.browser
 def test_pictures_of_a_refinement(client, browser, tmp_path):
     """Named tasks and our figures are there while particles are refined."""
     table, images = simulate_particles(

@@ -99,6 +99,7 @@ def unbroken(client: Client, particles: Input, tmp_path_factory: pytest.TempPath
 
 
 def same(found: Outcome, unbroken: Outcome) -> None:
+    """Equal poses; maps to 1e-4, which is what is promised of any number of workers."""
     np.testing.assert_array_equal(found.euler_angles, unbroken.euler_angles)
     np.testing.assert_array_equal(found.shifts, unbroken.shifts)
     np.testing.assert_allclose(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from distributed import Client, get_worker
+from processes import ended
 
 from hpdp_dask.dataflow.notes import note
 
@@ -132,12 +133,5 @@ def extra_worker(client: Client, name: str, *options: str) -> Iterator[subproces
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    try:
+    with ended(process):
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
+from slow_loop import Means
 
 from hpdp_dask.dataflow import kept
 from hpdp_dask.dataflow.iterate import iterate
@@ -18,15 +18,6 @@ from hpdp_dask.dataflow.notes import in_batches
 from hpdp_dask.dataflow.passes import chosen_images
 from hpdp_dask.dataflow.results import count_results, read_results, write_results
 from hpdp_dask.errors import InputError
-
-
-@dataclass(frozen=True)
-class Means:
-    """What is kept of an image: its mean."""
-
-    def __call__(self, block: xr.Dataset) -> xr.Dataset:
-        means = block["images"].values.mean(axis=(1, 2), dtype=np.float64)
-        return block.drop_vars("images").assign(mean=("particle", means))
 
 
 @dataclass(frozen=True)

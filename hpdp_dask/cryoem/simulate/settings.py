@@ -53,7 +53,7 @@ class Settings:
     box: int
     pixel_size: float
     snr: float | None = None
-    ctf: CtfRange | Path = CtfRange()  # noqa: RUF009
+    ctf: CtfRange | Path = CtfRange()  # noqa: RUF009  (frozen, so all may share it)
     shift_sigma: float = 0.0
     conformations: Conformations | None = None
     resolution: float | None = None

@@ -1,0 +1,132 @@
+"""Where a command runs: the options that say so, and the cluster that they name."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from hpdp_dask.cli.options import WHERE, Interrupted, MemoryLimit
+from hpdp_dask.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True)
+class Where:
+    """The options of every command that runs on a cluster; see `runs_on_a_cluster`."""
+
+    cluster: Annotated[
+        str,
+        typer.Option(
+            help="Where to run: *local*, *local-cuda*, a cluster that was started to stay, a site "
+            "by name or the path of its YAML, or a scheduler as *tls://host:port*.",
+            rich_help_panel=WHERE,
+        ),
+    ] = "local"
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="By default one a core, or one a GPU, on this machine, and what the YAML of a "
+            "site says.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    memory_limit: MemoryLimit = None
+    wait: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that the first job of a site may take to start.", rich_help_panel=WHERE
+        ),
+    ] = 300.0
+    performance_report: Annotated[
+        Path | None,
+        typer.Option(
+            help="An HTML file to write: every task, when and where it ran.",
+            rich_help_panel=WHERE,
+            show_default=False,
+        ),
+    ] = None
+
+    @contextmanager
+    def connected(
+        self, *, reads: Iterable[Path | None], writes: Path, overwrite: bool
+    ) -> Iterator[Client]:
+        """Connect to the cluster for the time of a command and tell where its dashboard is.
+
+        What the command reads must be there, and what it writes must not, before anybody waits
+        for workers.
+        """
+        for path in reads:
+            if path is not None and not path.exists():
+                raise InputError(f"{path}: there is no such file or folder.")
+        if os.path.lexists(writes) and not overwrite:
+            raise InputError(
+                f"{writes}: exists already; choose another name, or --overwrite to replace it."
+            )
+        # Collecting among what is only imported, and never garbage, costs a short command half a
+        # second at its start and its end.
+        gc.disable()
+        from hpdp_dask.cluster import connect, reports
+
+        gc.freeze()
+        gc.enable()
+        if self.performance_report is not None:
+            reports.check_report(self.performance_report)
+        called = shlex.join(["hpdp", *sys.argv[1:]])
+        try:
+            with connect(
+                self.cluster,
+                workers=self.workers,
+                memory_limit=self.memory_limit,
+                wait=self.wait,
+            ) as client:
+                print(f"Dashboard: {client.dashboard_link}", flush=True)
+                with reports.performance_report(client, self.performance_report, called):
+                    yield client
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(interrupt) from interrupt
+
+
+def runs_on_a_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Where`, in place of its parameter `where`.
+
+    Typer reads options off a function's signature, one by one.
+    """
+    hints = get_type_hints(Where, include_extras=True)
+    parameters = [
+        *(
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.name != "where"
+        ),
+        *(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(Where)
+        ),
+    ]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        where = Where(**{field.name: given.pop(field.name) for field in fields(Where)})
+        command(**given, where=where)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # PEP 362
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
