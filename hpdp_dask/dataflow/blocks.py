@@ -54,13 +54,13 @@ def read_images(stack_path: str | Path) -> da.Array:
     lengths = _shard_lengths(reader)
     starts = np.arange(0, reader.number, reader.images_per_shard)
     shards = {(shard,): (start, start + lengths[shard]) for shard, start in enumerate(starts)}
-    state = (path / "images" / "zarr.json").stat()
+    state = (path / reader.layout.array / "zarr.json").stat()
     return da.blockwise(
         _read_shard,
         (0, 1, 2),
         ArrayValuesDep((lengths,), shards),
         (0,),
-        new_axes={1: reader.box, 2: reader.box},
+        new_axes={1: reader.image_shape[0], 2: reader.image_shape[1]},
         align_arrays=False,
         reader=reader,
         dtype=reader.dtype,
@@ -173,7 +173,7 @@ def store_images(
 
     Parameters
     ----------
-    images : (n, box, box) dask.array.Array
+    images : (n, y, x) dask.array.Array
         In chunks that are the shards of the stack.
     stack_path : str or Path
         A stack made by `stacks.store.new_stack`, on a file system that the workers see too.
@@ -193,7 +193,8 @@ def store_images(
     """
     reader = ImageReader(stack_path)
     path = reader.layout.path
-    chunks = (_shard_lengths(reader), (reader.box,), (reader.box,))
+    rows, columns = reader.image_shape
+    chunks = (_shard_lengths(reader), (rows,), (columns,))
     if images.chunks != chunks:
         raise ValueError(f"chunks {images.chunks} for a stack of the shards {chunks}")
     name = name or key_split(images.name)

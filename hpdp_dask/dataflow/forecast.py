@@ -88,13 +88,19 @@ def lacking(
     """
     workers = memory_limits(client)
     lanes = sum(threads for threads, _ in workers)
-    block = block_length(reader) * reader.box**2 * 4  # folded in float32, however it is kept
+    block = _block_bytes(reader)
     for threads, limit in workers:
         held = threads * (HELD_OF_DURABLE if durable else most_held(leaves, lanes))
         needed = IDLE_BYTES + held * reduction.nbytes + threads * BLOCKS_AT_WORK * block
         if needed > limit:
             return Shortage(held, needed, limit)
     return None
+
+
+def _block_bytes(reader: ImageReader) -> int:
+    """Give the size of a block as it is worked on: in float32, however it is kept."""
+    rows, columns = reader.image_shape
+    return block_length(reader) * rows * columns * 4
 
 
 def check_memory(
@@ -179,7 +185,7 @@ def plan_memory(
         lanes = sum(threads for threads, _ in workers)
 
     reader = ImageReader(path)
-    block = BLOCKS_AT_WORK * block_length(reader) * reader.box**2 * 4  # read and transformed
+    block = BLOCKS_AT_WORK * _block_bytes(reader)  # read and transformed
 
     def need(threads: int, held: int) -> int:
         each = held * expectation.nbytes + expectation.working_bytes + block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -15,10 +15,12 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from hpdp_dask.errors import InputError
+from hpdp_dask.stacks.frames import open_frames
+from hpdp_dask.stacks.layout import Layout
 from hpdp_dask.stacks.shards import ImageReader
 from hpdp_dask.stacks.store import open_stack
 
-#: Images are read and folded in blocks of at most this size, or of one inner chunk.
+#: Images are read and folded in blocks of at most this size as float32, or of one inner chunk.
 BLOCK_BYTES = 64 * 2**20
 
 #: Even leaves come in multiples of so many, that workers are done at the same time.
@@ -74,8 +76,10 @@ def group_shards(number: int, images_per_shard: int, images_per_leaf: int) -> li
 def block_length(reader: ImageReader) -> int:
     """Give how many images are folded at a time: whole inner chunks that make a block."""
     chunk = reader.layout.images_per_chunk
-    image_bytes = reader.box**2 * reader.dtype.itemsize
-    return min(reader.images_per_shard, max(1, BLOCK_BYTES // (chunk * image_bytes)) * chunk)
+    rows, columns = reader.image_shape
+    # small integers become real numbers, in work that takes no more memory for it
+    blocks = max(1, BLOCK_BYTES // (chunk * rows * columns * 4))
+    return min(reader.images_per_shard, blocks * chunk)
 
 
 def even_leaves(number: int, images_per_chunk: int, images_per_leaf: int) -> list[Leaf]:
@@ -105,7 +109,9 @@ def even_leaves(number: int, images_per_chunk: int, images_per_leaf: int) -> lis
     return [Leaf(start, min(start + step, number)) for start in range(0, number, step)]
 
 
-def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
+def read_blocks(
+    path: Path, leaf: Leaf, names: Collection[str] | None = None
+) -> Iterator[xr.Dataset]:
     """Read the images of a leaf block by block, with what the stack knows of them.
 
     Parameters
@@ -113,13 +119,16 @@ def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
     path : Path
         The stack.
     leaf : Leaf
+    names : collection of str, optional
+        Only these variables.
 
     Yields
     ------
     xarray.Dataset
-        In memory: `images` as stored, all variables of these particles and of the optics
-        groups, the stack's attributes, and the attribute `first_image`, the position of the
-        block's first image in the stack. No block goes beyond a shard.
+        In memory: the images as stored, all variables of these particles and of the optics
+        groups, or of these frames and their mask, the stack's attributes, and the attribute
+        `first_image`, the position of the block's first image in the stack. No block goes beyond
+        a shard.
 
     Raises
     ------
@@ -127,14 +136,20 @@ def read_blocks(path: Path, leaf: Leaf) -> Iterator[xr.Dataset]:
         A shard is missing or damaged.
     """
     reader = ImageReader(path)
-    table = _table(path).isel(particle=slice(leaf.start, leaf.stop)).load()
+    layout = reader.layout
+    table = _rows(_table(layout, names), layout, slice(leaf.start, leaf.stop)).load()
     for shard in range(leaf.start, leaf.stop, reader.images_per_shard):
         end = min(shard + reader.images_per_shard, leaf.stop)
         for first in range(shard, end, block_length(reader)):
             last = min(first + block_length(reader), end)
-            block = table.isel(particle=slice(first - leaf.start, last - leaf.start))
-            block["images"] = ("particle", "y", "x"), reader.read(first, last)
+            block = _rows(table, layout, slice(first - leaf.start, last - leaf.start))
+            block[layout.array] = (layout.dimension, "y", "x"), reader.read(first, last)
             yield block.assign_attrs(first_image=first)
+
+
+def images_in(block: xr.Dataset) -> int:
+    """Give how many images a block has, of particles or of frames."""
+    return block.sizes["particle" if "particle" in block.sizes else "frame"]
 
 
 def read_rows(path: Path, rows: np.ndarray) -> xr.Dataset:
@@ -161,21 +176,31 @@ def read_rows(path: Path, rows: np.ndarray) -> xr.Dataset:
     first, last = int(rows[0]), int(rows[-1]) + 1
     together = len(rows) == last - first
     within = slice(first, last) if together else rows
-    block = _table(path).isel(particle=within).load()
+    layout = reader.layout
+    block = _rows(_table(layout, None), layout, within).load()
     images = reader.read(first, last) if together else reader.take(rows)
-    block["images"] = ("particle", "y", "x"), images
+    block[layout.array] = (layout.dimension, "y", "x"), images
     return block
 
 
-def _table(path: Path) -> xr.Dataset:
-    """Give what a stack knows of its particles and optics groups, lazily."""
-    stack = open_stack(path)
-    wanted = [
-        name
-        for name, variable in stack.variables.items()
-        if name != "images" and {"particle", "optics"} & set(variable.dims)
-    ]
-    return stack[wanted]
+def _table(layout: Layout, names: Collection[str] | None) -> xr.Dataset:
+    """Give what a stack knows of its particles and optics groups, or frames, lazily."""
+    stack = open_stack(layout.path) if layout.array == "images" else open_frames(layout.path)
+    if names is None:
+        names = {
+            "mask",
+            *(
+                str(name)
+                for name, variable in stack.variables.items()
+                if {layout.dimension, "optics"} & set(variable.dims)
+            ),
+        }
+    return stack[[name for name in stack.variables if name in names and name != layout.array]]
+
+
+def _rows(table: xr.Dataset, layout: Layout, rows: slice | np.ndarray) -> xr.Dataset:
+    """Give some rows of a table, which may have no variable of that dimension."""
+    return table.isel({layout.dimension: rows}) if layout.dimension in table.dims else table
 
 
 def own_folder(folder: Path, path: Path, reduction: Any) -> None:

@@ -20,6 +20,7 @@ from hpdp_dask.dataflow.forecast import check_memory, lacking
 from hpdp_dask.dataflow.leaves import (
     Leaf,
     group_shards,
+    images_in,
     is_kept,
     load_leaf,
     own_folder,
@@ -115,7 +116,7 @@ class _Work:
         accumulator = self.reduction.start()
         for block in read_blocks(self.path, leaf):
             accumulator = self.reduction.fold(accumulator, block)
-            done(block.sizes["particle"])
+            done(images_in(block))
         accumulator = on_host(accumulator)
         return accumulator if self.folder is None else self._keep(leaf, accumulator)
 

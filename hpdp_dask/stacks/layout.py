@@ -1,9 +1,10 @@
 """How the images of a stack lie on disk: precision, inner chunks, shards.
 
-`images` is a sharded Zarr v3 array (specification: zarr-specs, codecs/sharding-indexed). A
-shard is one file and one task; it is a row of inner chunks of about 1 MB, each raw
-little-endian numbers and their crc32c, and an index of (offset, bytes) pairs at the end. Noise
-does not compress, and what is not compressed can be read without a detour through Zarr.
+`images` of particles, or `photons` or `adu` of frames, is a sharded Zarr v3 array
+(specification: zarr-specs, codecs/sharding-indexed). A shard is one file and one task; it is a
+row of inner chunks of about 1 MB, each raw little-endian numbers and their crc32c, and an index
+of (offset, bytes) pairs at the end. Noise does not compress, and what is not compressed can be
+read without a detour through Zarr. Counts of photons are small integers and do compress.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ PRECISIONS: Mapping[str, np.dtype] = {
     "rounded": np.dtype("<f4"),
 }
 
+#: What frames may hold: counts of photons, or the numbers of the detector.
+COUNTS = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4))
+
+#: The array that holds the images of a stack.
+IMAGE_ARRAYS = ("images", "photons", "adu")
+
 #: The crc32c after each inner chunk and after the index of a shard.
 CHECKSUM_BYTES = 4
 CHUNK_BYTES = 2**20
@@ -38,33 +45,54 @@ FEWEST_SHARDS = 8
 
 @dataclass(frozen=True)
 class Layout:
-    """What `images/zarr.json` says.
+    """What the `zarr.json` of the array of images says.
 
     Attributes
     ----------
     path : Path
         The stack.
+    array : str
+        One of `IMAGE_ARRAYS`.
     number : int
         Images.
-    box : int
-        Pixels along a side.
+    image_shape : tuple of int
+        Rows and columns.
     dtype : dtype
         As stored.
     images_per_shard, images_per_chunk : int
     raw : bool
         Inner chunks are plain little-endian numbers followed by their crc32c.
+    packed : bool
+        Inner chunks are such numbers through Blosc, followed by their crc32c.
     precision : str or None
-        One of `PRECISIONS`; None for an array that this package did not make.
+        One of `PRECISIONS`, `counts` or `adu`; None for an array that this package did not make.
     """
 
     path: Path
+    array: str
     number: int
-    box: int
+    image_shape: tuple[int, int]
     dtype: np.dtype
     images_per_shard: int
     images_per_chunk: int
     raw: bool
+    packed: bool
     precision: str | None
+
+    @property
+    def box(self) -> int:
+        """Give the edge of a square image, pixels."""
+        return self.image_shape[0]
+
+    @property
+    def image_bytes(self) -> int:
+        """Give the size of an image in memory, as stored."""
+        return self.image_shape[0] * self.image_shape[1] * self.dtype.itemsize
+
+    @property
+    def dimension(self) -> str:
+        """Give the name of the axis along which images follow each other."""
+        return dimension_of(self.array)
 
     @property
     def shards(self) -> int:
@@ -78,7 +106,7 @@ class Layout:
 
     def shard_file(self, shard: int) -> Path:
         """Give the file of a shard."""
-        return self.path / "images" / "c" / str(shard) / "0" / "0"
+        return self.path / self.array / "c" / str(shard) / "0" / "0"
 
     def shard_range(self, shard: int) -> tuple[int, int]:
         """Give the first image of a shard and the one after its last."""
@@ -104,8 +132,10 @@ def read_layout(path: str | Path) -> Layout:
         There is no stack, it has no images, or they are not square.
     """
     path = Path(path).absolute()
+    there = (name for name in IMAGE_ARRAYS if (path / name / "zarr.json").is_file())
+    name = next(there, IMAGE_ARRAYS[0])
     try:
-        array = json.loads((path / "images" / "zarr.json").read_bytes())
+        array = json.loads((path / name / "zarr.json").read_bytes())
     except FileNotFoundError:
         if (path / "zarr.json").is_file():
             raise InputError(
@@ -114,42 +144,47 @@ def read_layout(path: str | Path) -> Layout:
             ) from None
         raise InputError(f"{path}: not a Zarr particle stack; make one with hpdp import.") from None
     except ValueError:
-        raise InputError(f"{path}: images/zarr.json is damaged; import the stack again.") from None
+        raise InputError(f"{path}: {name}/zarr.json is damaged; import the stack again.") from None
     shape = array["shape"]
-    if len(shape) != 3 or shape[1] != shape[2]:
+    if len(shape) != 3 or (name == "images" and shape[1] != shape[2]):
         raise InputError(
-            f"{path}: images has the shape {tuple(shape)}, expected (particles, box, box)."
+            f"{path}: {name} has the shape {tuple(shape)}, expected "
+            f"{'(particles, box, box)' if name == 'images' else '(frames, rows, columns)'}."
         )
     grid = array["chunk_grid"]["configuration"]["chunk_shape"]
     codecs = array["codecs"]
     inner = grid[0]
-    raw = False
+    raw = packed = False
     if codecs[0]["name"] == "sharding_indexed":
         sharding = codecs[0]["configuration"]
         inner = sharding["chunk_shape"][0]
-        raw = (
+        plain = (
             grid[1:] == shape[1:] == sharding["chunk_shape"][1:]
             and len(codecs) == 1
-            and _is_raw(sharding["codecs"])
-            and _is_raw(sharding["index_codecs"])
+            and _are(sharding["index_codecs"], "bytes", "crc32c")
             and sharding.get("index_location", "end") == "end"
             and array["chunk_key_encoding"]
             == {"name": "default", "configuration": {"separator": "/"}}
         )
+        raw = plain and _are(sharding["codecs"], "bytes", "crc32c")
+        packed = plain and _are(sharding["codecs"], "bytes", "blosc", "crc32c")
     return Layout(
         path=path,
+        array=name,
         number=shape[0],
-        box=shape[1],
+        image_shape=(shape[1], shape[2]),
         dtype=np.dtype(array["data_type"]).newbyteorder("<"),
         images_per_shard=grid[0],
         images_per_chunk=inner,
         raw=raw,
+        packed=packed,
         precision=array.get("attributes", {}).get("precision"),
     )
 
 
-def _is_raw(codecs: list[dict[str, Any]]) -> bool:
-    return [codec["name"] for codec in codecs] == ["bytes", "crc32c"] and (
+def _are(codecs: list[dict[str, Any]], *names: str) -> bool:
+    """Tell whether codecs are of these names, the first of little-endian numbers."""
+    return tuple(codec["name"] for codec in codecs) == names and (
         codecs[0].get("configuration", {}).get("endian", "little") == "little"
     )
 
@@ -157,7 +192,7 @@ def _is_raw(codecs: list[dict[str, Any]]) -> bool:
 def plan(
     number: int, box: int, precision: str, images_per_shard: int | None = None
 ) -> dict[str, Any]:
-    """Plan the array of images: the arguments of `zarr.Group.create_array`.
+    """Plan the array of images of particles: the arguments of `zarr.Group.create_array`.
 
     Parameters
     ----------
@@ -184,8 +219,59 @@ def plan(
         raise InputError(
             f"the precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}."
         )
-    dtype = PRECISIONS[precision]
-    image_bytes = box * box * dtype.itemsize
+    return _plan(
+        number, (box, box), PRECISIONS[precision], "images", precision, np.nan, images_per_shard
+    )
+
+
+def plan_frames(
+    number: int,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    unit: str,
+    images_per_shard: int | None = None,
+) -> dict[str, Any]:
+    """Plan the array of frames: the arguments of `zarr.Group.create_array`.
+
+    Parameters
+    ----------
+    number : int
+        Frames.
+    shape : tuple of int
+        Rows and columns.
+    dtype : dtype
+        For photons an unsigned integer, which is stored compressed; ADU are float32.
+    unit : {"photons", "adu"}
+    images_per_shard : int, optional
+        As for `plan`, by the size in memory.
+
+    Returns
+    -------
+    dict
+    """
+    if unit == "adu":
+        return _plan(number, shape, np.dtype("<f4"), unit, "adu", np.nan, images_per_shard)
+    stored = np.dtype(dtype).newbyteorder("<")
+    if stored not in COUNTS:
+        raise ValueError(f"counts of photons as {dtype}; expected unsigned integers")
+    return _plan(number, shape, stored, unit, "counts", 0, images_per_shard)
+
+
+def dimension_of(array: str) -> str:
+    """Give the name of the axis along which the images of an array follow each other."""
+    return "particle" if array == "images" else "frame"
+
+
+def _plan(
+    number: int,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    array: str,
+    precision: str,
+    fill_value: float,
+    images_per_shard: int | None,
+) -> dict[str, Any]:
+    image_bytes = shape[0] * shape[1] * dtype.itemsize
     chunk = min(max(1, CHUNK_BYTES // image_bytes), number)
     if images_per_shard is None:
         total = number * image_bytes
@@ -198,20 +284,23 @@ def plan(
     else:
         chunk = max(n for n in range(1, chunk + 1) if images_per_shard % n == 0)
     compressors: list[Any] = [Crc32cCodec()]
-    if precision == "rounded":
-        compressors.insert(
-            0, BloscCodec(typesize=4, cname="zstd", clevel=1, shuffle="bitshuffle", blocksize=0)
+    if precision in ("rounded", "counts"):
+        blosc = BloscCodec(
+            typesize=dtype.itemsize, cname="zstd", clevel=1, shuffle="bitshuffle", blocksize=0
         )
+        compressors.insert(0, blosc)
     return {
-        "shape": (number, box, box),
+        "shape": (number, *shape),
         "dtype": dtype,
-        "chunks": (chunk, box, box),
-        "shards": (images_per_shard, box, box),
-        "serializer": BytesCodec(endian="little"),
+        "chunks": (chunk, *shape),
+        "shards": (images_per_shard, *shape),
+        "serializer": BytesCodec(endian="little")
+        if dtype.itemsize > 1
+        else BytesCodec(endian=None),
         "filters": [],
         "compressors": compressors,
-        "fill_value": np.nan,
-        "dimension_names": ("particle", "y", "x"),
+        "fill_value": fill_value,
+        "dimension_names": (dimension_of(array), "y", "x"),
         "attributes": {"precision": precision},
     }
 
@@ -246,7 +335,7 @@ def to_precision(images: np.ndarray, precision: str) -> np.ndarray:
     images : ndarray
         Real numbers.
     precision : str
-        One of `PRECISIONS`.
+        As `Layout` has it.
 
     Returns
     -------
@@ -258,6 +347,10 @@ def to_precision(images: np.ndarray, precision: str) -> np.ndarray:
     InputError
         A number is too large for float16.
     """
+    if precision == "counts":
+        return images
+    if precision == "adu":
+        return np.asarray(images, dtype=np.dtype("<f4"))
     if precision == "rounded":
         return round_mantissa(images)
     with np.errstate(over="ignore"):

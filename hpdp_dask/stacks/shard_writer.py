@@ -28,7 +28,7 @@ def write_shard(path: str | Path, shard: int, blocks: Iterable[np.ndarray]) -> i
         The stack, made by `hpdp_dask.stacks.store.new_stack`.
     shard : int
         Which.
-    blocks : iterable of (n, box, box) ndarray
+    blocks : iterable of (n, y, x) ndarray
         The images of the shard in order. Each block but the last holds whole inner chunks, so
         that only one block is in memory at a time.
 
@@ -79,24 +79,27 @@ def write_shard(path: str | Path, shard: int, blocks: Iterable[np.ndarray]) -> i
 def _chunks_of(
     layout: Layout, start: int, stop: int, blocks: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """Cut blocks into the encoded bytes of inner chunks, the last one filled up with NaN."""
+    """Cut blocks into the encoded bytes of inner chunks, the last one filled up."""
+    empty = 0 if layout.precision == "counts" else np.nan
     expected = stop - start
     seen = 0
     blosc = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
     for block in blocks:
-        if block.shape[1:] != (layout.box, layout.box) or seen % layout.images_per_chunk:
+        if block.shape[1:] != layout.image_shape or seen % layout.images_per_chunk:
             raise ValueError(f"block of shape {block.shape} after {seen} images of a shard")
         seen += len(block)
         if seen > expected:
             raise ValueError(f"{seen} images for a shard of {expected}")
         stored = np.ascontiguousarray(to_precision(block, str(layout.precision)))
+        if stored.dtype != layout.dtype:
+            raise ValueError(f"images of {stored.dtype} for a stack of {layout.dtype}")
         for first in range(0, len(stored), layout.images_per_chunk):
             chunk = stored[first : first + layout.images_per_chunk]
             if len(chunk) < layout.images_per_chunk:
-                filled = np.full((layout.images_per_chunk, *chunk.shape[1:]), np.nan, chunk.dtype)
+                filled = np.full((layout.images_per_chunk, *chunk.shape[1:]), empty, chunk.dtype)
                 filled[: len(chunk)] = chunk
                 chunk = filled
-            if layout.precision == "rounded":
+            if layout.packed:
                 yield np.frombuffer(blosc.encode(chunk), np.uint8)
             else:
                 yield chunk.reshape(-1).view(np.uint8)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -33,6 +34,7 @@ __all__ = [
     "check_output",
     "clear_folder",
     "new_stack",
+    "open_kind",
     "open_stack",
     "staging",
     "to_dataset",
@@ -60,6 +62,30 @@ def open_stack(path: str | Path) -> xr.Dataset:
     InputError
         There is no stack at the path, or it is not one of particles.
     """
+    stack = open_kind(path, PARTICLE_KIND)
+    check_particles(stack)
+    return stack
+
+
+def open_kind(path: str | Path, kind: str) -> xr.Dataset:
+    """Open a stack of particles or of frames, without a look at its variables.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : str
+        What its attribute `kind` must say.
+
+    Returns
+    -------
+    xarray.Dataset
+        Lazy; `attrs["path"]` is the absolute path.
+
+    Raises
+    ------
+    InputError
+        There is no such stack at the path.
+    """
     path = Path(path).absolute()
     if not path.exists():
         raise InputError(f"{path}: no such stack.")
@@ -69,18 +95,17 @@ def open_stack(path: str | Path) -> xr.Dataset:
         described = json.loads((path / "zarr.json").read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not a Zarr particle stack ({error}); make one with hpdp import."
+            f"{path}: not a Zarr stack of {kind} ({error}); make one with hpdp import."
         ) from error
-    if described.get("attributes", {}).get("kind") != PARTICLE_KIND:
-        raise InputError(
-            f"{path}: a Zarr group, but not a stack of particles; make one with hpdp import."
-        )
+    found = described.get("attributes", {}).get("kind")
+    if found != kind:
+        what = f"a stack of {found}" if found else "a Zarr group"
+        raise InputError(f"{path}: {what}, but not a stack of {kind}; make one with hpdp import.")
     consolidated = described.get("consolidated_metadata") is not None
     stack = xr.open_dataset(
         path, engine="zarr", chunks=None, cache=False, consolidated=consolidated
     )
     stack.attrs["path"] = str(path)
-    check_particles(stack)
     return stack
 
 
@@ -129,13 +154,39 @@ def new_stack(
             f"{number} particles, a table of {table.sizes['particle']} and source rows of {rows}"
         )
     layout = None if box is None else plan(number, box, precision, images_per_shard)
+    if layout is not None:
+        layout["attributes"] |= attributes_of("images")
+    make_group(path, table, "images", layout, source)
+
+
+def make_group(
+    path: str | Path,
+    table: xr.Dataset,
+    array: str,
+    layout: dict[str, Any] | None,
+    source: SourceTables | None = None,
+) -> None:
+    """Make the Zarr group of a stack: its variables, and an array of images without images.
+
+    Parameters
+    ----------
+    path : str or Path
+    table : xarray.Dataset
+        All variables; that of the images is left out.
+    array : str
+        Name of the array of images.
+    layout : dict or None
+        From `layout.plan` or `layout.plan_frames`; None makes no such array.
+    source : SourceTables, optional
+        The tables of the imported file.
+    """
     root = zarr.create_group(
         path,
         zarr_format=3,
         attributes={key: value for key, value in table.attrs.items() if key != "path"},
     )
     for name, variable in table.variables.items():
-        if name != "images":
+        if name != array:
             values = variable.values
             write_column(
                 root, str(name), values, [str(dim) for dim in variable.dims], variable.attrs
@@ -143,9 +194,8 @@ def new_stack(
     if source is not None:
         write_source(root, source)
     if layout is not None:
-        layout["attributes"] |= attributes_of("images")
-        root.create_array("images", **layout)
-        (Path(path) / "images" / "c").mkdir()
+        root.create_array(array, **layout)
+        (Path(path) / array / "c").mkdir()
     with warnings.catch_warnings():
         # zarr warns that consolidated metadata are not in the specification yet; xarray warns
         # where they are absent.

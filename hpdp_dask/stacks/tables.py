@@ -34,7 +34,7 @@ def write_column(
     group : zarr.Group
     name : str
         Name of the array.
-    values : (n, ...) ndarray
+    values : (n, ...) ndarray, or a single number
         Numbers or `str` objects.
     dims : sequence of str
         Name of each axis of `values`.
@@ -42,14 +42,15 @@ def write_column(
         Kept with the array.
     """
     text = values.dtype.kind in "OUT"
-    rows = max(1, min(len(values), ROWS_PER_CHUNK))
-    chunks = min(-(-len(values) // rows), CHUNKS_PER_FILE)
+    number = values.size if values.ndim == 0 else len(values)
+    rows = max(1, min(number, ROWS_PER_CHUNK))
+    chunks = min(-(-number // rows), CHUNKS_PER_FILE)
     inner = tuple(max(1, length) for length in values.shape[1:])
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=str if text else values.dtype.newbyteorder("="),
-        chunks=(rows, *inner),
+        chunks=(rows, *inner)[: values.ndim],
         shards=(rows * chunks, *inner) if chunks > 1 else None,
         dimension_names=tuple(dims),
         attributes=attributes or {},
