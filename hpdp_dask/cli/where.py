@@ -61,17 +61,21 @@ class Where:
 
     @contextmanager
     def connected(
-        self, *, reads: Iterable[Path | None], writes: Path, overwrite: bool
+        self,
+        *,
+        reads: Iterable[Path | None],
+        writes: Path | None = None,
+        overwrite: bool = False,
     ) -> Iterator[Client]:
         """Connect to the cluster for the time of a command and tell where its dashboard is.
 
         What the command reads must be there, and what it writes must not, before anybody waits
-        for workers.
+        for workers. A command that adds to a stack writes nothing else.
         """
         for path in reads:
             if path is not None and not path.exists():
                 raise InputError(f"{path}: there is no such file or folder.")
-        if os.path.lexists(writes) and not overwrite:
+        if writes is not None and os.path.lexists(writes) and not overwrite:
             raise InputError(
                 f"{writes}: exists already; choose another name, or --overwrite to replace it."
             )
@@ -84,7 +88,6 @@ class Where:
         gc.enable()
         if self.performance_report is not None:
             reports.check_report(self.performance_report)
-        called = shlex.join(["hpdp", *sys.argv[1:]])
         try:
             with connect(
                 self.cluster,
@@ -93,7 +96,7 @@ class Where:
                 wait=self.wait,
             ) as client:
                 print(f"Dashboard: {client.dashboard_link}", flush=True)
-                with reports.performance_report(client, self.performance_report, called):
+                with reports.performance_report(client, self.performance_report, called()):
                     yield client
         except KeyboardInterrupt as interrupt:
             raise Interrupted(interrupt) from interrupt
@@ -123,10 +126,15 @@ def runs_on_a_cluster(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @functools.wraps(command)
-    def called(**given: Any) -> None:
+    def wrapped(**given: Any) -> None:
         where = Where(**{field.name: given.pop(field.name) for field in fields(Where)})
         command(**given, where=where)
 
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # PEP 362
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return called
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # PEP 362
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
+
+
+def called() -> str:
+    """Give the command as it was typed, for what tells later how a result was made."""
+    return shlex.join(["hpdp", *sys.argv[1:]])
