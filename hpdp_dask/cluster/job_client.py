@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -16,15 +15,13 @@ from distributed import Client
 from hpdp_dask.cluster.batch import queued
 from hpdp_dask.cluster.jobs import JobCluster, group_of
 from hpdp_dask.cluster.local import LocalClient
-from hpdp_dask.cluster.orphans import cancel_orphans, note_jobs
+from hpdp_dask.cluster.orphans import cancel_orphans, note_jobs, shared_folder
 from hpdp_dask.cluster.security import make_security
 from hpdp_dask.cluster.site import Site
 from hpdp_dask.errors import InputError
 
 log = logging.getLogger(__name__)
 
-#: So many failures in a row of each group end the wait for a first worker.
-_FAILURES = 2
 _LOOK_EVERY = 0.1
 
 
@@ -85,18 +82,8 @@ def start_jobs(site: Site, *, workers: int | None = None, wait: float = 300.0) -
 
 @contextlib.contextmanager
 def _folder(site: Site) -> Iterator[Path]:
-    """Make a folder of the owner's alone that all machines see, for certificates and logs.
-
-    After a failure the logs stay, if there are any.
-    """
-    try:
-        site.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{site.name}-", dir=site.shared_directory))
-    except OSError as error:
-        raise InputError(
-            f"{site.shared_directory}: cannot be written ({error.strerror}); set shared-directory "
-            f"in {site.path} to a folder that all machines see."
-        ) from error
+    """Make a folder that all machines see; after a failure the logs stay, if there are any."""
+    folder = shared_folder(site, site.name)
     try:
         yield folder
     except InputError as error:
@@ -140,17 +127,9 @@ def _wait(cluster: JobCluster, wait: float) -> list[str]:
 
 
 async def _look(cluster: JobCluster) -> tuple[set[str], set[str]]:
-    """Tell which groups have workers, and which have none to hope for.
-
-    All jobs of these were refused, or ended at once, again and again.
-    """
+    """Tell which groups have workers, and which have none to hope for."""
     there = {group_of(str(worker.name)) for worker in cluster.scheduler.workers.values()}
-    hopeless = set()
-    for name, held in cluster.held.items():
-        refused = bool(held.words) and not held.ended
-        if not cluster.jobs(name) and (refused or held.failures >= _FAILURES):
-            hopeless.add(name)
-    return there, hopeless
+    return there, {name for name in cluster.held if cluster.is_hopeless(name)}
 
 
 async def _ask(cluster: JobCluster) -> dict[str, str]:

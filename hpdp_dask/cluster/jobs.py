@@ -36,6 +36,8 @@ ASK_AT_LEAST, ASK_AT_MOST = 1.0, 30.0
 AT_ONCE = 20
 #: A job whose worker is lost after fewer seconds counts as one that did not start.
 YOUNG = 10.0
+#: After so many failures in a row a group is hopeless.
+FAILURES = 2
 #: Dask's settings while such a cluster is there; what the YAML says goes before.
 SETTINGS = {
     # jobs end, and their workers' tasks with them, without any fault of the tasks
@@ -192,6 +194,12 @@ class JobCluster(SpecCluster):
     def jobs(self, group: str) -> dict[str, BatchJob]:
         """Give the jobs of a group, waiting or running, by the name of their workers."""
         return {name: job for name, job in self.workers.items() if group_of(name) == group}
+
+    def is_hopeless(self, group: str) -> bool:
+        """Tell whether all jobs of a group were refused, or end at once again and again."""
+        held = self.held[group]
+        refused = bool(held.words) and not held.ended
+        return not self.jobs(group) and (refused or held.failures >= FAILURES)
 
     def _find(self, group: str) -> Held:
         if group not in self.held:

@@ -1,6 +1,7 @@
-"""Jobs of processes that were killed: noted while these run, cancelled when the next one starts.
+"""Folders of processes that hold jobs, and what is done of those that were killed.
 
-Workers end by themselves when their scheduler is gone; jobs that still wait in the queue do not.
+Jobs are noted while their process runs, and cancelled when the next one starts. Workers end by
+themselves when their scheduler is gone; jobs that still wait in the queue do not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from hpdp_dask.cluster.batch_queue import cancel_jobs
 from hpdp_dask.cluster.connection import write_private
+from hpdp_dask.cluster.site import Site
 from hpdp_dask.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,30 @@ class _Owner(BaseModel, extra="forbid"):
             return bool(psutil.Process(self.pid).create_time() != self.born)
         except psutil.NoSuchProcess:
             return True
+
+
+def shared_folder(site: Site, name: str) -> Path:
+    """Make a folder of the owner's alone that all machines see, for certificates and logs.
+
+    Parameters
+    ----------
+    site : Site
+    name : str
+        What the folder's name begins with.
+
+    Raises
+    ------
+    InputError
+        The site's shared directory cannot be written.
+    """
+    try:
+        site.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=site.shared_directory))
+    except OSError as error:
+        raise InputError(
+            f"{site.shared_directory}: cannot be written ({error.strerror}); set shared-directory "
+            f"in {site.path} to a folder that all machines see."
+        ) from error
 
 
 def note_jobs(folder: Path, scheduler: str, jobs: list[str]) -> None:

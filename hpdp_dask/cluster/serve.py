@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -39,6 +38,7 @@ from hpdp_dask.cluster.connection import (
 )
 from hpdp_dask.cluster.jobs import JobCluster
 from hpdp_dask.cluster.local import SETTINGS
+from hpdp_dask.cluster.orphans import shared_folder
 from hpdp_dask.cluster.security import make_security
 from hpdp_dask.cluster.site import Site, known_sites, load_site
 from hpdp_dask.cluster.standing_groups import Groups, JobGroups, LocalGroups, Steering
@@ -151,7 +151,7 @@ def _job_cluster(name: str, site: Site, workers: int | None) -> Iterator[tuple[J
             f"then set the number of each with hpdp cluster scale {name} GROUP=N."
         )
     with contextlib.ExitStack() as stack:
-        folder = _shared_folder(name, site)
+        folder = shared_folder(site, name)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         cluster = JobCluster(
             site,
@@ -167,17 +167,6 @@ def _job_cluster(name: str, site: Site, workers: int | None) -> Iterator[tuple[J
             else:
                 cluster.scale_group(key, group.workers or 0)
         yield cluster, folder
-
-
-def _shared_folder(name: str, site: Site) -> Path:
-    try:
-        site.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=site.shared_directory))
-    except OSError as error:
-        raise InputError(
-            f"{site.shared_directory}: cannot be written ({error.strerror}); set shared-directory "
-            f"in {site.path} to a folder that all machines see."
-        ) from error
 
 
 def _watch(

@@ -19,9 +19,6 @@ from hpdp_dask.cluster.connection import END, SCALE, TELL
 from hpdp_dask.cluster.jobs import JobCluster, group_of
 from hpdp_dask.errors import InputError
 
-#: So many jobs in a row that ended before their worker came are enough.
-_FAILURES = 3
-
 
 class Groups(Protocol):
     """The groups of workers of a cluster."""
@@ -147,9 +144,7 @@ class JobGroups:
 
     def hopeless(self, group: str) -> bool:
         """Tell whether a group's jobs are refused, or end at once again and again."""
-        held = self._cluster.held[group]
-        refused = bool(held.words) and not held.ended
-        return not self._cluster.jobs(group) and (refused or held.failures >= _FAILURES)
+        return self._cluster.is_hopeless(group)
 
     def scale(self, group: str, minimum: int, maximum: int) -> None:
         """Set the number of workers."""
