@@ -264,12 +264,20 @@ def test_a_command_that_waits_is_ended(
     words = ["cryoem", "classify2d", stack, "-o", tmp_path / "classes"]
     words += ["--cluster", site(cpu=job(queue="closed"))]
     with subprocess.Popen(
-        [*HPDP, *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*HPDP, *map(str, words)],
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         until(lambda: queue() == ["hpdp-cpu"])
         # as a terminal does: to all of the command's processes
         os.killpg(process.pid, ending)
-        _, said = process.communicate(timeout=60)
+        try:
+            _, said = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler tells where each thread is
+            raise AssertionError(process.communicate()[1]) from None
     assert process.returncode == (130 if ending == signal.SIGINT else 143)
     assert "hpdp: interrupted" in said
     until(lambda: queue() == [], 20)
