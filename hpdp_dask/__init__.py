@@ -33,6 +33,8 @@ _NAMES = {
     "connect": "hpdp_dask.cluster",
     "performance_report": "hpdp_dask.cluster.reports",
     "stages": "hpdp_dask.cluster.panel_figures",
+    "label": "hpdp_dask.web.label_page",
+    "open_frames": "hpdp_dask.workflow.frame_display",
     "open_stack": "hpdp_dask.workflow.display",
     "read_map": "hpdp_dask.workflow.display",
 }

@@ -17,6 +17,7 @@ FLOORS = [
     {"stacks"},
     {"dataflow"},
     {"cluster"},
+    {"frames"},
     {"cryoem", "spi", "crystallography"},
     {"workflow"},
     {"web"},

@@ -1,15 +1,16 @@
-"""`hpdp import`, `export`, `info`, `validate` and `fsc`: files in, files out, what is in them."""
+"""`hpdp export`, `info`, `validate` and `fsc`: files out, and what is in them."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hpdp_dask.cli import options
-from hpdp_dask.cli.where import Where, runs_on_a_cluster
+from hpdp_dask.cli import frame_files, options
+from hpdp_dask.cli.importing import import_command
+
+__all__ = ["export_command", "fsc_command", "import_command", "info_command", "validate_command"]
 
 ImageFolder = Annotated[
     Path | None,
@@ -18,104 +19,16 @@ ImageFolder = Annotated[
 PixelSize = Annotated[float | None, typer.Option(help="Å, where the file does not say.")]
 
 
-class Precision(StrEnum):
-    """How images are kept in a stack."""
-
-    float32 = "float32"
-    float16 = "float16"
-    rounded = "rounded"
-
-
-@runs_on_a_cluster
-def import_command(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Star files, a .cs file and its passthrough files, or .mrcs stacks.",
-            show_default=False,
-        ),
-    ],
-    output: options.OutputStack,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="*float32* as it is; *float16* half the size; *rounded* to 10 bits, compressed."
-        ),
-    ] = Precision.float32,
-    pixel_size: PixelSize = None,
-    voltage: Annotated[float | None, typer.Option(help="kV, where the file does not say.")] = None,
-    spherical_aberration: Annotated[
-        float | None, typer.Option(help="mm, where the file does not say.")
-    ] = None,
-    amplitude_contrast: Annotated[
-        float | None, typer.Option(help="Fraction, where the file does not say.")
-    ] = None,
-    image_folder: ImageFolder = None,
-    invert_contrast: Annotated[
-        bool, typer.Option("--invert-contrast", help="For images with black particles.")
-    ] = False,
-    drop_bad: Annotated[
-        bool,
-        typer.Option("--drop-bad", help="Leave out images with NaN, infinity or one value only."),
-    ] = False,
-    metadata_only: Annotated[
-        bool, typer.Option("--metadata-only", help="Poses and CTF without the images.")
-    ] = False,
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
-    *,
-    where: Where,
-) -> None:
-    """Import particles into a Zarr stack.
-
-    Everything that the headers tell is checked first. Images stream: memory does not grow with
-    their number. Columns that hpdp does not use are kept and written back by `hpdp export`.
-
-    Example: `hpdp import Refine3D/job020/run_data.star -o particles.zarr`
-    """
-    from hpdp_dask.cryoem.import_particles import import_particles
-    from hpdp_dask.dataflow.progress import Progress
-
-    with (
-        where.connected(
-            reads=[*inputs],
-            writes=output,
-            overwrite=overwrite,
-        ) as client,
-        Progress() as progress,
-    ):
-        summary = import_particles(
-            inputs,
-            output,
-            client=client,
-            precision=precision.value,
-            pixel_size=pixel_size,
-            voltage=voltage,
-            spherical_aberration=spherical_aberration,
-            amplitude_contrast=amplitude_contrast,
-            image_folder=image_folder,
-            invert_contrast=invert_contrast,
-            drop_bad=drop_bad,
-            metadata_only=metadata_only,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    for warning in summary.warnings:
-        print(f"Note: {warning}")
-    if summary.dropped:
-        print(f"Left out {len(summary.dropped):,} images with NaN, infinity or one value only:")
-        print("\n".join(f"    {name}" for name in summary.dropped))
-    box = f", {summary.box}x{summary.box}" if summary.box else ", no images"
-    print(f"Stack: {summary.path} ({summary.number:,} particles{box})")
-
-
 def export_command(
     stack: Annotated[Path, typer.Argument(help="A Zarr stack.", show_default=False)],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="A .star or .cs file; images go beside it.", show_default=False
+            "--output",
+            "-o",
+            help="Of particles a .star or .cs file, images go beside it; of frames a .cxi or .emc "
+            "file.",
+            show_default=False,
         ),
     ],
     images: Annotated[
@@ -124,12 +37,19 @@ def export_command(
     ] = True,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Export a stack as RELION or cryoSPARC reads it.
+    """Export a stack as RELION or cryoSPARC, EXtra-data's users or Dragonfly read it.
 
     Poses, CTF and half-sets are those of the stack; all other columns are as they were imported.
+    Beside `photons.emc` goes the detector, `photons_det.h5`.
 
     Example: `hpdp export particles.zarr -o particles.star`
+
+    Example: `hpdp export frames.zarr -o photons.emc`
     """
+    if frame_files.are_frames([stack]):
+        frame_files.refuse_options({"no_images": not images}, stack, "particles")
+        frame_files.export_frame_stack(stack, output, overwrite=overwrite)
+        return
     from hpdp_dask.cryoem.export_particles import export_particles
     from hpdp_dask.dataflow.progress import Progress
 
@@ -145,22 +65,32 @@ def export_command(
 
 def info_command(
     path: Annotated[
-        Path, typer.Argument(help="A stack, .star, .cs, .mrc or .mrcs file.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A stack; a .star, .cs, .mrc or .mrcs file; a file or run of frames.",
+            show_default=False,
+        ),
     ],
     pixel_size: PixelSize = None,
     image_folder: ImageFolder = None,
 ) -> None:
-    """Tell what is in a file: number, box, pixel size, optics, poses, half-sets, size.
+    """Tell what is in a file: number, box, pixel size, optics, poses, half-sets, geometry, size.
 
     Example: `hpdp info particles.zarr`
     """
     from rich.console import Console
     from rich.table import Table
 
-    from hpdp_dask.cryoem.describe import describe
+    if frame_files.are_frames([path]):
+        from hpdp_dask.frames.describe_frames import describe_frames
 
+        described = describe_frames(path)
+    else:
+        from hpdp_dask.cryoem.describe import describe
+
+        described = describe(path, pixel_size, image_folder)
     table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in describe(path, pixel_size, image_folder).items():
+    for name, value in described.items():
         table.add_row(name, _spoken(value))
     Console().print(table)
 
@@ -174,25 +104,34 @@ def _spoken(value: object) -> str:
 
 def validate_command(
     path: Annotated[
-        Path, typer.Argument(help="A stack, or a .star or .cs file.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A stack; a .star or .cs file; a file or run of frames.", show_default=False
+        ),
     ],
     pixel_size: PixelSize = None,
     image_folder: ImageFolder = None,
 ) -> None:
-    """Check particles before hours are spent on them, with advice.
+    """Check particles or frames before hours are spent on them, with advice.
 
-    Pixel size, box, optics, contrast, centring, normalisation, and whether the CTF is plausible.
+    Pixel size, box, optics, contrast, centring, normalisation, and whether the CTF is plausible;
+    of frames geometry, mask, the order of trains, and whether the numbers are photons.
     Exits 1 if something is wrong, 0 otherwise.
 
     Example: `hpdp validate particles.zarr`
     """
     from rich.console import Console
 
-    from hpdp_dask.cryoem.validate import validate
-
     console = Console(highlight=False, markup=True)
     signs = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
-    findings = validate(path, pixel_size, image_folder)
+    if frame_files.are_frames([path]):
+        from hpdp_dask.frames.validate_frames import validate_frames
+
+        findings = validate_frames(path)
+    else:
+        from hpdp_dask.cryoem.validate import validate
+
+        findings = validate(path, pixel_size, image_folder)
     for finding in findings:
         console.print(f"{signs[finding.level]} {finding.topic}:", end=" ", soft_wrap=True)
         advice = f"; {finding.advice}" if finding.advice else ""

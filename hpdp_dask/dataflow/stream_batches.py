@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,7 @@ REASONS = {
     "repeated": "came before",
     "late": "came long after their place in the stream",
     "changed": "a file that changed after it was taken",
-    "damaged": "a message or file that cannot be read",
-    "shape": "of another shape or kind than the stream's frames",
+    "damaged": "cannot be read, or are not like the frames of the stream",
     "values": "negative, infinite or no whole counts on good pixels",
     "failed": "their task failed again and again",
 }
@@ -92,6 +90,8 @@ class Source(Protocol):
         The source as the user named it.
     keeps_frames : bool
         Whether frames can be read from it again later, by `again`.
+    number : int or None
+        How many frames there are in all; None if nobody knows.
     """
 
     @property
@@ -101,6 +101,10 @@ class Source(Protocol):
     @property
     def keeps_frames(self) -> bool:
         """Whether frames can be read again."""
+
+    @property
+    def number(self) -> int | None:
+        """How many frames there are in all; None if nobody knows."""
 
     def begin(self, folder: Path, done: Collection[str]) -> None:
         """Get ready.
@@ -130,7 +134,7 @@ class Source(Protocol):
     def shared(self) -> xr.Dataset | None:
         """Give what all frames share, geometry and mask, as far as the source knows.
 
-        Asked after the first batch came. None: nothing.
+        Asked before `begin`, and if it knows nothing then, after the first batch came.
         """
 
     def again(self, name: str) -> Callable[[], xr.Dataset]:
@@ -148,32 +152,3 @@ class Source(Protocol):
 
 class EndOfStream(Exception):
     """A source has no more frames, and never will."""
-
-
-class Permits:
-    """So many batches may be under way; who wants one more waits."""
-
-    def __init__(self, number: int) -> None:
-        self._condition = threading.Condition()
-        self._number = number
-        self._taken = 0
-
-    def set(self, number: int) -> None:
-        """Change how many there are."""
-        with self._condition:
-            self._number = number
-            self._condition.notify_all()
-
-    def acquire(self, patience: float) -> bool:
-        """Take one; False if there is none within so many seconds."""
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._taken < self._number, patience):
-                return False
-            self._taken += 1
-            return True
-
-    def release(self) -> None:
-        """Give one back."""
-        with self._condition:
-            self._taken -= 1
-            self._condition.notify_all()

@@ -70,8 +70,9 @@ class Replay:
             )
         reader = ImageReader(path)
         self.path = reader.layout.path
+        self._state = (self.path / "zarr.json").stat().st_mtime_ns
         self.number = reader.number * repeats
-        self.words = f"replay:{path}" + (f"@{rate:g}" if rate else "")
+        self.words = f"replay:{path}"
         self._per_round = reader.number
         self._batch = batch
         self._rate = rate
@@ -88,6 +89,7 @@ class Replay:
             (start, stop) for start, stop in self._left if batch_name(start, stop - 1) not in done
         ]
         self._left.reverse()
+        self._to_come = sum(stop - start for start, stop in self._left)
         self._began = time.time()
         self._given = 0
 
@@ -103,6 +105,7 @@ class Replay:
                 return None
         self._left.pop()
         self._given += stop - start
+        self._to_come -= stop - start
         return Batch(
             batch_name(start, stop - 1), stop - start, (first, last), self._reading(start, stop)
         )
@@ -123,15 +126,14 @@ class Replay:
 
     def _reading(self, start: int, stop: int) -> Callable[[], xr.Dataset]:
         within = start % self._per_round
-        return _ReadStack(self.path, within, within + stop - start, start, self._needs)
+        return _ReadStack(self.path, self._state, within, within + stop - start, start, self._needs)
 
     def waiting(self) -> int:
-        """Tell how many frames should have come by now and were not taken."""
+        """Tell how many frames should have come by now, in whole batches, and were not taken."""
         if self._rate is None:
             return 0
-        left = sum(stop - start for start, stop in self._left)
         due = int((time.time() - self._began) * self._rate) - self._given
-        return max(0, min(due, left))
+        return max(0, min(due, self._to_come)) // self._batch * self._batch
 
     def settled(self, batch: Batch) -> None:
         """The stack stays as it is."""
@@ -146,13 +148,14 @@ class _ReadStack:
     """Reads frames of a stack; `first_id` is the id of the first."""
 
     path: Path
+    state: int
     start: int
     stop: int
     first_id: int
     needs: tuple[str, ...]
 
     def __call__(self) -> xr.Dataset:
-        reader = newest("replay", (self.path,), partial(ImageReader, self.path))
+        reader = newest("replay", (self.path, self.state), partial(ImageReader, self.path))
         block = xr.Dataset(
             {
                 "photons": (("frame", "y", "x"), reader.read(self.start, self.stop)),
@@ -161,7 +164,7 @@ class _ReadStack:
         )
         if not self.needs:
             return block
-        table = newest("replay table", (self.path, self.needs), self._table)
+        table = newest("replay table", (self.path, self.state, self.needs), self._table)
         return block.assign(
             {
                 name: (variable.dims, variable[self.start : self.stop])

@@ -48,7 +48,7 @@ class Stack:
 
     def known(self) -> dict[str, Any]:
         """Tell what is known of it, as `hpdp info` does."""
-        return {name: _spoken(value) for name, value in describe(self.path).items()}
+        return {name: spoken(value) for name, value in describe(self.path).items()}
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Read some images.
@@ -92,8 +92,8 @@ class Stack:
             pixel_size = float(np.atleast_1d(self.data["pixel_size"].values[groups])[0])
             labels = [f"{index:,}" for index in shown]
             figures.append(image_gallery(self.images(shown), pixel_size, labels, ""))
-        table = Table(("", ""), [_row(name, value) for name, value in self.known().items()])
-        return _draw(Section(self.path.name, figures=figures, table=table))
+        table = Table(("", ""), [row_of(name, value) for name, value in self.known().items()])
+        return draw(Section(self.path.name, figures=figures, table=table))
 
 
 class Map:
@@ -150,7 +150,7 @@ class Map:
         from hpdp_dask.workflow.report import Section
 
         slices = central_slices(self.volume, self.pixel_size, "Central slices")
-        return _draw(Section(self.path.name, self._size(), [slices]))
+        return draw(Section(self.path.name, self._size(), [slices]))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Correlation:
 
         curves = {name.replace("_", ", "): curve for name, curve in self.found.curves.items()}
         chart = fsc_chart(curves, self.found.box, self.found.pixel_size, "")
-        return _draw(Section(" and ".join(self.names), self._spoken(), [chart]))
+        return draw(Section(" and ".join(self.names), self._spoken(), [chart]))
 
 
 class Drawing:
@@ -208,7 +208,7 @@ class Drawing:
 
     @cached_property
     def _markup(self) -> str:
-        return _draw(self._section)
+        return draw(self._section)
 
     def _repr_html_(self) -> str:
         return self._markup
@@ -253,7 +253,7 @@ def read_map(path: Path | str) -> Map:
     return Map(Path(path))
 
 
-def _row(name: str, value: Any) -> tuple[str, Any]:
+def row_of(name: str, value: Any) -> tuple[str, Any]:
     """Name a fact in words, with its unit."""
     if name == "bytes_on_disk":
         from hpdp_dask.workflow.report import format_bytes
@@ -268,7 +268,8 @@ def _path_of(given: Map | Path | str) -> Path:
     return given.path if isinstance(given, Map) else Path(given)
 
 
-def _spoken(value: Any) -> Any:
+def spoken(value: Any) -> Any:
+    """Write a value for people: lists in a row, yes and no."""
     if isinstance(value, list):
         return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
     if isinstance(value, bool):
@@ -276,7 +277,7 @@ def _spoken(value: Any) -> Any:
     return value
 
 
-def _draw(section: Section) -> str:
+def draw(section: Section) -> str:
     """Make HTML of a section; Jinja and Matplotlib take long to import."""
     from hpdp_dask.workflow.report import template
 

@@ -1,0 +1,308 @@
+"""What workers do with the batches of a stream: measure them, and label them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from dask.tokenize import tokenize
+
+from hpdp_dask.dataflow.columns import Column, Measure, Runner
+from hpdp_dask.dataflow.futures import refusing
+from hpdp_dask.dataflow.kept import newest
+from hpdp_dask.dataflow.stream_batches import FRAME_ID, Batch
+from hpdp_dask.dataflow.stream_folder import (
+    ASIDE_REASON,
+    CHOSEN,
+    StreamFolder,
+    as_block,
+    rows_of_chosen,
+)
+from hpdp_dask.dataflow.stream_report import Histogram, Report
+from hpdp_dask.dataflow.stream_totals import Total, add_part, folder_of
+from hpdp_dask.errors import InputError
+from hpdp_dask.formats.frames import GOOD
+from hpdp_dask.stacks.frames import open_frames
+
+#: Greatest count that a small unsigned integer holds, and which.
+_COUNTS = ((255, np.uint8), (65_535, np.uint16), (2**32 - 1, np.uint32))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done with every frame of a stream. Pickled into each task.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the stream.
+    measures : tuple of Measure
+        One after the other.
+    choice : str or None
+        A column that one of the measures gives: later measures get only frames for which it is
+        not 0, and only these are labelled. None: all frames.
+    keep : bool
+        Keep the photons of chosen frames.
+    totals : tuple of Total
+    shown : tuple of Histogram
+    """
+
+    folder: Path
+    measures: tuple[Measure, ...]
+    choice: str | None = None
+    keep: bool = False
+    totals: tuple[Total, ...] = ()
+    shown: tuple[Histogram, ...] = ()
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A model that labels frames.
+
+    Attributes
+    ----------
+    model : str
+        Its name, which goes with every label.
+    measure : Measure
+        Gives `label`, `label_probability` and `label_accepted`.
+    classes : tuple of str
+        What labels mean.
+    photons : bool
+        Whether it looks at the frames themselves; else their columns are enough.
+    """
+
+    model: str
+    measure: Measure
+    classes: tuple[str, ...]
+    photons: bool = False
+
+
+@refusing
+def measure_batch(batch: Batch, *, recipe: Recipe, labelling: Labelling | None) -> Report:
+    """Measure the frames of a batch, and label them if there is a model.
+
+    Parameters
+    ----------
+    batch : Batch
+    recipe : Recipe
+    labelling : Labelling or None
+
+    Returns
+    -------
+    Report
+        Small: what was found is in the folder of the stream.
+    """
+    folder = StreamFolder(recipe.folder)
+    if folder.result_file(batch.name).exists():
+        return report_of(folder, batch.name, recipe)
+    report = Report()
+    with report.timed("read"):
+        block = batch.read()
+    with report.timed("check"):
+        block, asides = _checked(block, recipe)
+    frames = {str(name): block[name].values for name in block.variables if name != "photons"}
+    chosen = frames
+    for measure, runner in zip(recipe.measures, runners_of(recipe), strict=True):
+        with report.timed(measure.name):
+            found = _run(runner, measure, block)
+            chosen.update(found)
+            block = block.assign(as_block(found).variables)
+        if recipe.choice in found:
+            frames[CHOSEN] = found[recipe.choice] != 0
+            _fold(recipe, "frames", block, batch.name, report)
+            chosen = {}
+            if not frames[CHOSEN].all():
+                block = block.isel(frame=np.flatnonzero(frames[CHOSEN]))
+    if chosen is frames:
+        _fold(recipe, "frames", block, batch.name, report)
+    _fold(recipe, "chosen", block, batch.name, report)
+    with report.timed("write"):
+        if recipe.keep:
+            folder.keep(batch.name, block["photons"].values)
+        folder.write_results(batch.name, frames, {} if chosen is frames else chosen, asides)
+    report.count({**frames, **chosen}, asides.values(), recipe.shown)
+    if labelling is None:
+        report.show(batch.name, block[FRAME_ID].values)
+        return report
+    try:
+        _label(block, batch.name, recipe, labelling, report)
+    except InputError as error:
+        # what was measured stands; the model is at fault
+        report.model, report.trouble = None, str(error)
+    return report
+
+
+@refusing
+def label_batches(
+    batches: Sequence[tuple[str, Callable[[], xr.Dataset] | None]],
+    *,
+    recipe: Recipe,
+    labelling: Labelling,
+) -> Report:
+    """Label frames of batches that have results already.
+
+    Parameters
+    ----------
+    batches : sequence of (str, callable or None)
+        Names, and what reads the frames again; None where their photons are kept.
+    recipe : Recipe
+    labelling : Labelling
+
+    Returns
+    -------
+    Report
+        Of labels alone.
+    """
+    folder = StreamFolder(recipe.folder)
+    report = Report()
+    photons = labelling.photons or any(total.of == "labelled" for total in recipe.totals)
+    for name, read in batches:
+        with report.timed("read again"):
+            results = folder.results(name)
+            rows = rows_of_chosen(results)
+            block = as_block(_of_chosen(results, rows))
+            if photons:
+                block["photons"] = ("frame", "y", "x"), _photons(folder, name, read, block)
+        _label(block, name, recipe, labelling, report)
+    return report
+
+
+@refusing
+def report_of_all(names: Sequence[str], *, recipe: Recipe) -> Report:
+    """Report on batches that were done before."""
+    total = Report()
+    for name in names:
+        total.add(report_of(StreamFolder(recipe.folder), name, recipe))
+    return total
+
+
+@refusing
+def labels_of_all(names: Sequence[str], *, recipe: Recipe, labelling: Labelling) -> Report:
+    """Report on labels that a model gave before."""
+    report = Report(model=labelling.model)
+    for name in names:
+        found = StreamFolder(recipe.folder).labels(labelling.model, name)
+        report.count_labels(found, len(labelling.classes))
+    return report
+
+
+def report_of(folder: StreamFolder, name: str, recipe: Recipe) -> Report:
+    """Report on a batch that has results."""
+    results = folder.results(name)
+    report = Report()
+    report.count(results, results[ASIDE_REASON].tolist(), recipe.shown)
+    return report
+
+
+def runners_of(recipe: Recipe) -> list[Runner]:
+    """Give what runs each measure, made once in each process."""
+    token = tokenize(recipe.folder, recipe.measures)
+
+    def make() -> list[Runner]:
+        shared = open_frames(StreamFolder(recipe.folder).shared)
+        return [Runner((measure,), shared, token) for measure in recipe.measures]
+
+    return newest("stream", token, make)
+
+
+def _run(runner: Runner, measure: Measure, block: xr.Dataset) -> dict[str, np.ndarray]:
+    if block.sizes["frame"]:
+        return runner.run(block)
+    return {name: _none_of(column) for name, column in measure.columns.items()}
+
+
+def _none_of(column: Column) -> np.ndarray:
+    return np.zeros((0, *column.shape), np.dtype(column.dtype))
+
+
+def _checked(block: xr.Dataset, recipe: Recipe) -> tuple[xr.Dataset, dict[int, str]]:
+    """Set frames aside that cannot be counts of photons; give counts as unsigned integers."""
+    if "photons" not in block:
+        raise InputError("frames in ADU; --gain says how many ADU make a photon.")
+    photons = block["photons"].values
+    good = newest("stream mask", str(recipe.folder), partial(_good_pixels, recipe.folder))
+    if photons.shape[1:] != good.shape:
+        found, expected = (f"{rows}x{columns}" for rows, columns in (photons.shape[1:], good.shape))
+        raise InputError(f"frames of {found} pixels, where those of the stream have {expected}.")
+    if photons.dtype.kind == "u" and photons.dtype.itemsize <= 4:
+        return block, {}
+    with np.errstate(invalid="ignore"):
+        right = (photons >= 0) & (photons < 2**32) & (photons == np.rint(photons))
+    fine = (right | ~good).all(axis=(1, 2))
+    ids = block[FRAME_ID].values
+    asides = dict.fromkeys(ids[~fine].tolist(), "values")
+    if asides:
+        block, photons, right = block.isel(frame=np.flatnonzero(fine)), photons[fine], right[fine]
+    counts = np.where(right, photons, 0)
+    most = counts.max(initial=0)
+    dtype = next(dtype for greatest, dtype in _COUNTS if most <= greatest)
+    return block.assign(photons=(("frame", "y", "x"), counts.astype(dtype))), asides
+
+
+def _good_pixels(folder: Path) -> np.ndarray:
+    good: np.ndarray = open_frames(StreamFolder(folder).shared)["mask"].values == GOOD
+    return good
+
+
+def _fold(recipe: Recipe, of: str, block: xr.Dataset, name: str, report: Report) -> None:
+    for total in recipe.totals:
+        if total.of == of:
+            with report.timed("totals"):
+                folder = folder_of(recipe.folder / "sums", total, report.model)
+                add_part(folder, name, total, block)
+
+
+def _label(
+    block: xr.Dataset, name: str, recipe: Recipe, labelling: Labelling, report: Report
+) -> None:
+    """Label frames and write the labels."""
+    folder = StreamFolder(recipe.folder)
+    report.model = labelling.model
+    with report.timed(labelling.measure.name):
+        if folder.label_file(labelling.model, name).exists():
+            found = folder.labels(labelling.model, name)
+            report.count_labels(found, len(labelling.classes))
+            return
+        token = tokenize(recipe.folder, labelling)
+
+        def make() -> Runner:
+            return Runner((labelling.measure,), open_frames(folder.shared), token)
+
+        found = _run(newest("stream labels", token, make), labelling.measure, block)
+        block = block.assign(as_block(found).variables)
+    _fold(recipe, "labelled", block, name, report)
+    with report.timed("write labels"):
+        folder.write_labels(labelling.model, name, {FRAME_ID: block[FRAME_ID].values, **found})
+    report.count_labels(found, len(labelling.classes))
+    report.show(name, block[FRAME_ID].values, found, len(labelling.classes))
+
+
+def _of_chosen(results: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Give the columns of the chosen frames, those too that all frames have."""
+    names = [name for name in results if not name.startswith("aside_") and name != CHOSEN]
+    if CHOSEN not in results:
+        return {name: results[name] for name in names}
+    # what was measured before the choice stands in front of the column that says it
+    before = list(results).index(CHOSEN)
+    return {
+        name: results[name][rows] if list(results).index(name) < before else results[name]
+        for name in names
+    }
+
+
+def _photons(
+    folder: StreamFolder,
+    name: str,
+    read: Callable[[], xr.Dataset] | None,
+    block: xr.Dataset,
+) -> np.ndarray:
+    if read is None:
+        return folder.kept(name)
+    again = read()
+    rows = np.flatnonzero(np.isin(again[FRAME_ID].values, block[FRAME_ID].values))
+    photons: np.ndarray = again["photons"].values[rows]
+    return photons

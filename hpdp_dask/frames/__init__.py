@@ -1,0 +1,1 @@
+"""Detector frames, in and out: what XFEL imaging and crystallography share."""

@@ -1,0 +1,162 @@
+"""What files or stacks of frames hold, as a person would ask for it: `hpdp info` of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hpdp_dask.formats.frames import BAD, GOOD, MERGE_ONLY, Detector
+from hpdp_dask.formats.stored_frames import StoredFrames
+from hpdp_dask.frames.sources import kind_of, open_source
+from hpdp_dask.numerics.diffraction import scattering_vectors
+from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES
+from hpdp_dask.stacks.frames import open_frames
+from hpdp_dask.stacks.layout import read_layout
+
+
+def describe_frames(path: str | Path) -> dict[str, Any]:
+    """Tell what a stack, file or run of frames holds.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    dict
+        In the order in which to print it; what is not known is not there. Lengths are in m
+        (`distance`, `pixel_size`) and Å (`wavelength`, `resolution_at_edge`).
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "zarr.json").exists():
+        return _describe_stack(path)
+    source = open_source(path)
+    return {
+        "kind": f"frames ({kind_of(path)})",
+        "number": source.number,
+        "shape": list(source.shape),
+        "unit": source.unit,
+        "dtype": str(source.dtype),
+        "modules": source.modules,
+        **_describe_detector(*known_of(source)),
+        **_describe_columns(dict(source.columns)),
+        **({"notes": list(source.notes)} if source.notes else {}),
+        "bytes_on_disk": _size(path),
+    }
+
+
+def known_of(source: StoredFrames) -> tuple[Detector | None, np.ndarray | None, float]:
+    """Give the detector of a source, its mask and wavelength, as far as they are known."""
+    if source.detector is not None:
+        return source.detector, source.detector.mask, source.detector.wavelength
+    return None, source.partial.mask, source.partial.wavelength
+
+
+def known_of_stack(stack: xr.Dataset) -> tuple[Detector | None, np.ndarray | None, float]:
+    """Give the detector of a stack, its mask and wavelength, as far as they are known.
+
+    Parameters
+    ----------
+    stack : xarray.Dataset
+        From `open_frames`.
+    """
+    wavelength = float(stack["wavelength"]) if "wavelength" in stack else float("nan")
+    mask = stack["mask"].values if "mask" in stack else None
+    places = [stack[name].values for name in ("pixel_x", "pixel_y", "pixel_z") if name in stack]
+    if len(places) < 3 or mask is None:
+        return None, mask, wavelength
+    x, y = stack["beam_center"].values if "beam_center" in stack else (0.0, 0.0)
+    size = float(stack["pixel_size"]) if "pixel_size" in stack else float("nan")
+    detector = Detector(
+        places[0] - x,
+        places[1] - y,
+        places[2],
+        mask,
+        wavelength,
+        size,
+        stack.attrs.get("polarization", "x"),
+    )
+    return detector, mask, wavelength
+
+
+def _describe_stack(path: Path) -> dict[str, Any]:
+    stack = open_frames(path)
+    layout = read_layout(path)
+    stored = _size(path / layout.array)
+    raw = layout.number * layout.image_bytes
+    columns = {
+        str(name): stack[name].values
+        for name in stack.data_vars
+        if stack[name].dims == ("frame",) or name == "class_name"
+    }
+    return {
+        "kind": "stack of frames",
+        "number": layout.number,
+        "shape": list(layout.image_shape),
+        "unit": layout.array,
+        "dtype": str(layout.dtype),
+        "compression": raw / stored if stored else 1.0,
+        "modules": int(stack.attrs.get("modules", 1)),
+        "images_per_shard": layout.images_per_shard,
+        "shards": layout.shards,
+        **_describe_detector(*known_of_stack(stack)),
+        **_describe_columns(columns),
+        "variables": [str(name) for name in stack.data_vars],
+        "steps": [str(step.get("command", step.get("added"))) for step in stack.attrs["history"]],
+        "source_file": stack.attrs.get("source_file", "not known"),
+        "bytes_on_disk": _size(path),
+    }
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _describe_detector(
+    detector: Detector | None, mask: np.ndarray | None, wavelength: float
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"geometry": detector is not None}
+    if np.isfinite(wavelength):
+        found["wavelength"] = wavelength
+    if detector is not None:
+        found["distance"] = detector.distance
+        if np.isfinite(detector.pixel_size):
+            found["pixel_size"] = detector.pixel_size
+        good = detector.mask == GOOD
+        if np.isfinite(wavelength) and good.any():
+            q = scattering_vectors(
+                detector.pixel_x[good], detector.pixel_y[good], detector.pixel_z[good], wavelength
+            )
+            found["resolution_at_edge"] = float(1 / np.linalg.norm(q, axis=0).max())
+    if mask is not None:
+        found["pixels_good"] = int((mask == GOOD).sum())
+        found["pixels_bad"] = int((mask == BAD).sum())
+        if (mask == MERGE_ONLY).any():
+            found["pixels_for_merging_only"] = int((mask == MERGE_ONLY).sum())
+    return found
+
+
+def _describe_columns(columns: dict[str, np.ndarray]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "train_id" in columns:
+        trains = columns["train_id"]
+        found["trains"] = f"{len(np.unique(trains))} ({trains.min()} to {trains.max()})"
+    if "label" in columns and "class_name" in columns:
+        label, names = columns["label"], columns["class_name"]
+        found["labels"] = [
+            f"{name}: {int((label == index).sum())}" for index, name in enumerate(names)
+        ] + ([f"none: {int((label < 0).sum())}"] if (label < 0).any() else [])
+    known = [name for name in FRAME_VARIABLES if name in columns and name != "class_name"]
+    if known:
+        found["of_each_frame"] = known
+    return found

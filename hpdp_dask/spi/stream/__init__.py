@@ -1,0 +1,11 @@
+"""Classification while frames arrive: features online, labels, training, labels for all.
+
+    sources     where frames come from, as a user names it
+    recipe      what is done with every frame
+    sums        sums of hits and of classes, under way
+    pool        frames from which the training set is labelled
+    training    settings, and models from labels
+    scenario    gathering, labelling, training, one after the other beside the stream
+
+The steps are those of Bobkov, Teslyuk, Baymukhametov et al. (2020), Crystallogr. Rep. 65, 995.
+"""

@@ -1,0 +1,1 @@
+"""Pages for people, on Panel and Bokeh: labelling images, watching a stream."""

@@ -1,0 +1,118 @@
+"""The report of a stream: what came, what it is, how long it took."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpdp_dask.dataflow.stream_batches import REASONS
+from hpdp_dask.errors import InputError
+from hpdp_dask.spi.stream.recipe import SIZES
+from hpdp_dask.stacks.frames import detector_of, open_frames
+from hpdp_dask.workflow.report import Section, Table, write_report
+
+if TYPE_CHECKING:
+    from hpdp_dask.dataflow.stream import Stream
+    from hpdp_dask.dataflow.stream_figures import Snapshot
+    from hpdp_dask.dataflow.stream_task import Labelling
+    from hpdp_dask.workflow.record import RunRecord
+
+
+def write_stream_report(
+    stream: Stream, labelling: Labelling | None, seen: Snapshot, record: RunRecord
+) -> None:
+    """Write the report of a stream into its folder.
+
+    Parameters
+    ----------
+    stream : Stream
+    labelling : Labelling or None
+        The model that labelled its frames.
+    seen : Snapshot
+    record : RunRecord
+    """
+    share = seen.chosen / seen.frames if seen.frames else 0.0
+    headline = {
+        "Frames": f"{seen.frames:,}",
+        "Hits": f"{seen.chosen:,} ({100 * share:.1f} %)",
+        "Set aside": f"{sum(seen.asides.values()):,}",
+        "Frames a second": f"{seen.mean_rate:,.0f}" if seen.came else "",
+        "Lag, 95 %": "" if np.isnan(seen.lag[1]) else f"{seen.lag[1]:.2f} s",
+        "Model": seen.model or "none",
+    }
+    sections = [
+        *_classes(stream, labelling, seen),
+        *_hits(stream, seen),
+        *_course(seen),
+        *_asides(seen),
+    ]
+    name = stream.folder.path.name
+    path = stream.folder.path / "report.html"
+    write_report(path, "Live frames", name, headline, sections, record)
+
+
+def _classes(stream: Stream, labelling: Labelling | None, seen: Snapshot) -> list[Section]:
+    from hpdp_dask.workflow.frame_figures import frame_gallery
+    from hpdp_dask.workflow.spi_stream import class_means
+
+    if labelling is None:
+        return []
+    figures = []
+    found = class_means(stream.folder, labelling)
+    with suppress(InputError):  # no geometry, no picture
+        detector = detector_of(open_frames(stream.folder.shared))
+        labels = [
+            f"{name}: {count:,}"
+            for name, count in zip(labelling.classes, found.counts, strict=True)
+        ]
+        figures.append(frame_gallery(found.means, detector, labels, "Mean frame of each class"))
+    rows = zip((*labelling.classes, "no class is sure enough"), seen.labels.tolist(), strict=True)
+    return [
+        Section(
+            "Classes",
+            f"All hits have labels of the model {labelling.model}."
+            if not seen.unlabelled
+            else f"{seen.unlabelled:,} hits have no label.",
+            figures,
+            Table(("Class", "Hits"), list(rows)),
+        )
+    ]
+
+
+def _hits(stream: Stream, seen: Snapshot) -> list[Section]:
+    from hpdp_dask.workflow.stream_figures import size_chart
+
+    counts = seen.histograms.get(SIZES.column)
+    if counts is None or not counts.any():
+        return []
+    chart = size_chart(counts, SIZES.edges, "Diameter of the sphere that scatters like the hit")
+    return [Section("Hits", "powder.npy is the mean of all hits.", [chart])]
+
+
+def _course(seen: Snapshot) -> list[Section]:
+    from hpdp_dask.workflow.stream_figures import course_chart
+
+    if len(seen.moments) < 2:
+        return []
+    rows = [
+        (part, 1000.0 * seconds / max(1, seen.came))
+        for part, seconds in sorted(seen.seconds_by_part.items(), key=lambda each: -each[1])
+    ]
+    return [
+        Section(
+            "Course",
+            "The lag of a frame is the time from its arrival to its result on disk.",
+            [course_chart(seen.moments, "Frames a second, and the lag of 95 % of them")],
+            Table(("Work of", "CPU ms a frame"), rows),
+        )
+    ]
+
+
+def _asides(seen: Snapshot) -> list[Section]:
+    if not seen.asides:
+        return []
+    rows = [(reason, REASONS[reason], number) for reason, number in sorted(seen.asides.items())]
+    text = "set_aside.jsonl names them; frames that were set aside for their values are in results."
+    return [Section("Set aside", text, table=Table(("Reason", "Frames that", "Number"), rows))]
