@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-
 from frame_stacks import make_frames
+
 from hpdp_dask.stacks.frames import add_variables
 
 CLASSES = np.array(["double", "rod", "virus"])

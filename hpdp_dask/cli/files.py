@@ -8,9 +8,6 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import frame_files, options
-from hpdp_dask.cli.importing import import_command
-
-__all__ = ["export_command", "fsc_command", "import_command", "info_command", "validate_command"]
 
 ImageFolder = Annotated[
     Path | None,

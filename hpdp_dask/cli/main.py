@@ -18,10 +18,10 @@ from hpdp_dask.cli.demo import demo_command
 from hpdp_dask.cli.files import (
     export_command,
     fsc_command,
-    import_command,
     info_command,
     validate_command,
 )
+from hpdp_dask.cli.importing import import_command
 from hpdp_dask.cli.initial_model import initial_model_command
 from hpdp_dask.cli.options import Interrupted, Terminated
 from hpdp_dask.cli.refine import refine_command

@@ -18,10 +18,10 @@ from hpdp_dask.cryoem.import_shards import (
     disk_full,
     forecast_bytes,
     import_shard,
-    run_shards,
 )
 from hpdp_dask.cryoem.particle_files import read_particle_files, select
 from hpdp_dask.cryoem.particle_images import check_images
+from hpdp_dask.dataflow.shard_tasks import run_shards
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import read_info
 from hpdp_dask.formats.particles import ParticleTable
@@ -177,10 +177,11 @@ def import_particles(
                 images_per_shard=images_per_shard,
                 seed=seed,
             )
+            run = partial(run_shards, client=client, progress=progress)
             signs = _signs(table, invert_contrast)
             lay_out(table, signs, dropped)
             if drop_bad and box is not None:
-                bad = run_shards(check_shard, stack, signs, client=client, progress=progress)
+                bad = np.concatenate(run(check_shard, stack, "check", signs))
                 if bad.size:
                     dropped = _name_images(table, bad)
                     table = _leave_out(table, bad)
@@ -188,7 +189,7 @@ def import_particles(
                     clear_folder(stack)
                     lay_out(table, signs, dropped)
             if box is not None:
-                bad = run_shards(import_shard, stack, signs, client=client, progress=progress)
+                bad = np.concatenate(run(import_shard, stack, "import", signs))
                 if bad.size:
                     names = _name_images(table, bad)
                     raise InputError(

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import errno
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
 
 from hpdp_dask.cryoem.particle_images import read_rows
-from hpdp_dask.dataflow.announcements import shown
-from hpdp_dask.dataflow.futures import RETRIES, follow, refusing
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.layout import PRECISIONS, Layout, read_layout
 from hpdp_dask.stacks.shard_writer import write_shard
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-    from hpdp_dask.dataflow.progress import Progress
 
 #: What a task holds of its shard at a time.
 BLOCK_BYTES = 16 * 2**20
@@ -115,68 +105,3 @@ def _blocks(
         good = np.isfinite(low) & np.isfinite(high) & (high > low)
         bad.append(start + first + np.flatnonzero(~good))
         yield images
-
-
-def run_shards(
-    task: Callable[[Path, int, np.ndarray], np.ndarray],
-    stack: Path,
-    signs: np.ndarray,
-    *,
-    client: Client | None,
-    progress: Progress | None,
-) -> np.ndarray:
-    """Run a task for each shard of a stack, on the workers or here, and join what they give.
-
-    Parameters
-    ----------
-    task : callable
-        `check_shard` or `import_shard`.
-    stack : Path
-        The stack, without its images.
-    signs : (number,) ndarray of int8
-        Of all images.
-    client : distributed.Client or None
-        None for this process.
-    progress : Progress or None
-        Told of the images of each shard that is done.
-
-    Returns
-    -------
-    ndarray of int64
-        All rows that the tasks gave, in order.
-
-    Raises
-    ------
-    InputError
-        A file of images is not what it was when it was checked, or the images do not fit the
-        precision.
-    """
-    layout = read_layout(stack)
-    shards = range(layout.shards)
-    ranges = [layout.shard_range(shard) for shard in shards]
-    parts = [signs[start:stop] for start, stop in ranges]
-    name = task.__name__.partition("_")[0]
-    with shown(name, layout.number, client=client, progress=progress) as advance:
-
-        def done(shard: int) -> None:
-            advance(ranges[shard][1] - ranges[shard][0])
-
-        results: list[np.ndarray] = []
-        if client is None:
-            for shard in shards:
-                results.append(task(stack, shard, parts[shard]))
-                done(shard)
-        else:
-            run = secrets.token_hex(4)
-            futures = client.map(
-                refusing(partial(task, stack)),
-                shards,
-                parts,
-                key=[f"{name}-{run}-{shard}" for shard in shards],
-                retries=RETRIES,
-                pure=False,
-            )
-            held = list(futures)
-            follow(client, futures, done, f"{stack}: {name}")
-            results = client.gather(held)
-    return np.concatenate(results)

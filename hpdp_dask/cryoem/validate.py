@@ -14,9 +14,10 @@ import numpy as np
 from hpdp_dask.cryoem.particle_files import read_particle_files
 from hpdp_dask.cryoem.particle_images import check_images, read_rows
 from hpdp_dask.cryoem.validate_images import check_sample
-from hpdp_dask.cryoem.validate_table import Finding, check_table
+from hpdp_dask.cryoem.validate_table import check_table
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.particles import ParticleTable
+from hpdp_dask.stacks.findings import Finding
 from hpdp_dask.stacks.shards import ImageReader
 from hpdp_dask.stacks.store import open_stack, to_table
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from hpdp_dask.cryoem.validate_table import Finding
 from hpdp_dask.numerics.images import background_statistics
+from hpdp_dask.stacks.findings import Finding
 
 #: Radii as shares of the box: of the disc that lies inside any particle, and of the background.
 CENTRE, BACKGROUND = 0.15, 0.375

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from hpdp_dask.formats.particles import ParticleTable
 from hpdp_dask.numerics.ctf import electron_wavelength
+from hpdp_dask.stacks.findings import Finding
 from hpdp_dask.stacks.schema import VOLTAGES, is_possible
 
 #: Å. Detectors of single-particle microscopes, binned or not, are within.
@@ -22,28 +21,6 @@ OPTICS = {
 DEFOCUS = (500.0, 60_000.0)
 #: Difference of the two defoci over their mean, and the share of particles that may exceed it.
 ASTIGMATISM, SHARE = 0.3, 0.01
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    level : str
-        `ok`, `warning` (look at it) or `error` (it will not work).
-    topic : str
-        What was checked: `pixel size`, `contrast`, ...
-    message : str
-        What was found.
-    advice : str
-        What to do; empty if nothing.
-    """
-
-    level: str
-    topic: str
-    message: str
-    advice: str = ""
 
 
 def check_table(table: ParticleTable, box: int | None) -> list[Finding]:

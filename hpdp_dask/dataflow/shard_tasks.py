@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from hpdp_dask.dataflow.announcements import shown
-from hpdp_dask.dataflow.futures import RETRIES, follow, refusing
+from hpdp_dask.dataflow.futures import RETRIES, device_resources, follow, refusing
 from hpdp_dask.stacks.layout import read_layout
 
 if TYPE_CHECKING:
@@ -21,10 +23,11 @@ T = TypeVar("T")
 
 
 def run_shards(
-    task: Callable[[Path, int], T],
+    task: Callable[..., T],
     stack: Path,
     name: str,
-    *,
+    *columns: np.ndarray,
+    on_device: bool = False,
     client: Client | None = None,
     progress: Progress | None = None,
 ) -> list[T]:
@@ -33,12 +36,16 @@ def run_shards(
     Parameters
     ----------
     task : callable
-        Given the stack and the number of the shard. It is pickled into each task, so what it
-        holds should be small. It returns what is wrong as an `InputError` is raised.
+        `task(stack, shard, *rows)`, with the number of the shard and the rows of its images in
+        each column. It is pickled into each task, so what it holds should be small.
     stack : Path
         With its array of images laid out.
     name : str
         One word for the dashboard and the bar.
+    *columns : (number,) ndarray
+        What is known of each image.
+    on_device : bool, optional
+        The tasks use a GPU where workers have one.
     client : distributed.Client, optional
         By default they run in this process, one after the other.
     progress : Progress, optional
@@ -56,23 +63,26 @@ def run_shards(
     """
     layout = read_layout(stack)
     shards = range(layout.shards)
+    ranges = [layout.shard_range(shard) for shard in shards]
+    rows = [[column[start:stop] for start, stop in ranges] for column in columns]
     with shown(name, layout.number, client=client, progress=progress) as advance:
 
         def done(shard: int) -> None:
-            start, stop = layout.shard_range(shard)
-            advance(stop - start)
+            advance(ranges[shard][1] - ranges[shard][0])
 
         if client is None:
             results = []
             for shard in shards:
-                results.append(task(stack, shard))
+                results.append(task(stack, shard, *(parts[shard] for parts in rows)))
                 done(shard)
             return results
         run = secrets.token_hex(4)
         futures = client.map(
             refusing(partial(task, stack)),
             shards,
+            *rows,
             key=[f"{name}-{run}-{shard}" for shard in shards],
+            resources=device_resources(client) if on_device else None,
             retries=RETRIES,
             pure=False,
         )

@@ -191,11 +191,15 @@ def _gather(images, cell, out, total):  # type: ignore[no-untyped-def]
 def _gather_words(words, images, cell, out, total):  # type: ignore[no-untyped-def]
     """Do the same, eight bytes at a time: where few photons are, most of these hold none."""
     pixels = images.shape[1] // words.shape[1]
+    lit = np.empty(words.shape[1] + 1, np.int32)
     for i in range(len(images)):
         total[:] = 0
+        number = 0
         for word in range(words.shape[1]):
-            if words[i, word]:
-                for pixel in range(word * pixels, (word + 1) * pixels):
-                    total[cell[pixel]] += images[i, pixel]
+            lit[number] = word  # without a branch, which nothing could predict
+            number += np.int64(words[i, word] != 0)
+        for word in lit[:number]:
+            for pixel in range(word * pixels, (word + 1) * pixels):
+                total[cell[pixel]] += images[i, pixel]
         for place in range(out.shape[1]):
             out[i, place] = total[place]

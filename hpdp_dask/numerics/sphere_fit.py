@@ -153,7 +153,8 @@ def _best(
     tolerance: float,
 ) -> _Best:
     """Find the best patterns, of any size where `place` is NaN, else of that one."""
-    found = _Best(*(np.zeros(len(counts)) for _ in range(6)), np.empty_like(counts))
+    numbers = np.zeros((6, len(counts)))
+    found = _Best(*numbers, expected=np.empty_like(counts))
     likelihood = counts @ shapes.logarithm
     likelihood = likelihood.reshape(len(counts), len(shapes.coarse), len(BACKGROUND_SHARES))
     free = np.isnan(place)
@@ -286,7 +287,7 @@ def explained(
         is small where noise alone would do.
     """
     misfit = np.maximum(reference - noise, 0.0) + 2.0 * np.sqrt(variance)
-    return np.clip((reference - left) / misfit, 0.0, 1.0)
+    return np.clip((reference - left) / np.maximum(misfit, LEAST_SHARE), 0.0, 1.0)
 
 
 def expected_deviance(expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from hpdp_dask.numerics.angular_correlation import (
 )
 from hpdp_dask.numerics.polar import gather
 from hpdp_dask.numerics.sphere_fit import SizeFit, fit_sizes
-from hpdp_dask.spi.size import ANGLES, SIZE_COLUMNS, PreparedSize, SphereSize
+from hpdp_dask.spi.size import ANGLES, SIZE_COLUMNS, PreparedSize, SphereSize, check_sizes
 from hpdp_dask.stacks.frames import open_frames
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def compute_features(
     """
     stack = open_frames(stack_path)
     measure = Features(sized="particle_size" in stack)
-    measure.prepare(stack)
+    check_sizes(stack)
     measure_images(
         stack_path,
         [measure],

@@ -235,7 +235,7 @@ def find_sizes(
     InputError
         The stack has no photons, geometry or wavelength, or has sizes; before any work.
     """
-    measure.prepare(open_frames(stack_path))
+    check_sizes(open_frames(stack_path), measure.smallest, measure.largest)
     measure_images(
         stack_path,
         [measure],
@@ -255,18 +255,37 @@ def summarize_sizes(stack: xr.Dataset) -> SizeSummary:
     return SizeSummary(len(size), len(sized), quartiles)
 
 
-def _prepare(
+def check_sizes(
+    stack: xr.Dataset, smallest: float | None = None, largest: float | None = None
+) -> None:
+    """Check that sizes can be found in a stack.
+
+    Raises
+    ------
+    InputError
+        The geometry or the wavelength is missing, no pixel is good, or the limits leave no size.
+    """
+    _cells_and_diameters(stack, 1, smallest, largest)
+
+
+def _cells_and_diameters(
     stack: xr.Dataset, angles: int, smallest: float | None, largest: float | None
-) -> tuple[PolarCells, np.ndarray, np.ndarray]:
-    """Give polar cells, the diameters to try, and an image of the background's shape."""
+) -> tuple[PolarCells, np.ndarray]:
     name = str(stack.attrs.get("path", "the stack"))
     cells = cells_of(detector_of(stack), name, angles)
     try:
-        diameters = possible_diameters(cells, smallest, largest)
+        return cells, possible_diameters(cells, smallest, largest)
     except ValueError as error:
         raise InputError(
             f"{name}: no {error} can be told on this detector; give other limits, in Å."
         ) from error
+
+
+def _prepare(
+    stack: xr.Dataset, angles: int, smallest: float | None, largest: float | None
+) -> tuple[PolarCells, np.ndarray, np.ndarray]:
+    """Give polar cells, the diameters to try, and an image of the background's shape."""
+    cells, diameters = _cells_and_diameters(stack, angles, smallest, largest)
     background = stack["background"].values if "background" in stack else np.ones(cells.q.shape)
     return cells, diameters, background
 

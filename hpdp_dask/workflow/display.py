@@ -269,12 +269,12 @@ def _path_of(given: Map | Path | str) -> Path:
 
 
 def spoken(value: Any) -> Any:
-    """Write a value for people: lists in a row, yes and no."""
+    """Write a value for people: lists in a row, yes and no, six digits."""
     if isinstance(value, list):
         return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def draw(section: Section) -> str:

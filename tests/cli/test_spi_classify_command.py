@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import Client
+from labelled_frames import make_labelled, write_labels
 
 from hpdp_dask.cli.main import main
 from hpdp_dask.spi.classify import validation
 from hpdp_dask.stacks.frames import open_frames
-from labelled_frames import make_labelled, write_labels
 
 Run = Callable[..., tuple[int, str]]
 

@@ -20,6 +20,14 @@ SHOWN = {
     ],
     "02_cluster_session": ["normalize", "1 thread, 1.0 GiB", "images per second", "True"],
     "03_watch_the_dashboard": ["/stages", "iteration 1:", "Central slices", "performance.html"],
+    "04_xfel_classification": [
+        "hits.zarr",
+        "particle_size",
+        "of them right",
+        "rejected",
+        "nanoparticle",
+        "several",
+    ],
 }
 
 

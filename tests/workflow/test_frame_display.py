@@ -40,5 +40,5 @@ def test_labels_and_sizes_are_told(stack):
     assert "1: single, 132 Å" in markup
     assert "3: no label, 195 Å" in markup
     assert "particle_size" in found.histogram("particle_size")._repr_html_()
-    with pytest.raises(InputError, match="no 'weight' of each frame; there are particle_size, label"):
+    with pytest.raises(InputError, match="no 'weight' of each frame; there are particle_size"):
         found.histogram("weight")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import Client
+from labelled_frames import make_labelled, write_labels
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import load_model, networks, validation
@@ -20,7 +21,6 @@ from hpdp_dask.workflow.spi_classification_figures import (
     reliability_chart,
 )
 from hpdp_dask.workflow.spi_comparison import comparison_table, run_spi_comparison
-from labelled_frames import make_labelled, write_labels
 
 WORDS = ["hpdp", "spi", "classify"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ def compare(
     stack_path: Path,
     labels_path: Path,
     *,
+    methods: Sequence[str] = METHODS,
     threshold: float = DEFAULT_THRESHOLD,
     seed: int = 0,
     client: Client | None = None,
@@ -66,6 +68,8 @@ def compare(
     stack_path : Path
         Frames with features.
     labels_path : Path
+    methods : sequence of str, optional
+        By default all; svm comes with svm-threshold at no cost.
     threshold : float, optional
         For svm-threshold.
     seed : int, optional
@@ -88,19 +92,18 @@ def compare(
             f"{labels_path}: too few labels to cross-validate, which takes three of each class; "
             f"label {lacking}."
         )
-    missing = ""
-    methods = list(METHODS)
-    try:
-        check_torch()
-    except InputError as error:
-        missing = str(error)
-        methods = [method for method in METHODS if method not in PICTURE_METHODS]
-    pictures = None if missing else read_learning_set(stack_path, labels_path, "cnn", seed)
+    missing, pictures = "", None
+    if set(methods) & set(PICTURE_METHODS):
+        try:
+            check_torch()
+            pictures = read_learning_set(stack_path, labels_path, "cnn", seed)
+        except InputError as error:
+            missing = str(error)
     scores: dict[str, Scores] = {}
     for method in methods:
-        if method == "svm":
-            continue  # is svm-threshold without its threshold
-        learning = features if pictures is None or method not in PICTURE_METHODS else pictures
+        learning = pictures if method in PICTURE_METHODS else features
+        if learning is None or method in scores:
+            continue
         found = cross_validate(
             method,
             learning.inputs,

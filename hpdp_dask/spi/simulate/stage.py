@@ -86,7 +86,9 @@ def simulate(
             exposure=prepared.exposure,
             run=uuid4().hex,
         )
-        photons = run_shards(task, staged, "simulate", client=client, progress=progress)
+        photons = run_shards(
+            task, staged, "simulate", on_device=True, client=client, progress=progress
+        )
         column = zarr.open_group(staged, mode="r+")["true_photons"]
         assert isinstance(column, zarr.Array)
         column[...] = np.concatenate(photons)

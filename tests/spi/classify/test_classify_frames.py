@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client
-
 from frame_stacks import make_frames
+from labelled_frames import CLASSES, RECIPE, make_labelled, write_labels
+
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import Classify, networks, train
 from hpdp_dask.spi.classify.stage import (
@@ -18,7 +19,6 @@ from hpdp_dask.spi.classify.stage import (
     read_learning_set,
 )
 from hpdp_dask.stacks.frames import open_frames
-from labelled_frames import CLASSES, RECIPE, make_labelled, write_labels
 
 NUMBER = 120
 

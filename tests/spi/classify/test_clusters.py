@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from test_svm import blobs
 
 from hpdp_dask.spi.classify import clusters
 from hpdp_dask.spi.classify.clusters import fit_kmeans, fit_spectral, match_clusters
-from test_svm import blobs
 
 
 def rings(number: int, seed: int = 0):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_svm import blobs
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import FEATURE_METHODS, METHODS, Model, load_model, save_model, train
 from hpdp_dask.spi.classify import networks as networks_module
-from test_svm import blobs
 
 NAMES = np.array(["double", "rod", "virus"])
 RECIPE = {"kind": "features", "number": 12, "version": 1}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from distributed import Client
+from test_svm import blobs
 
 from hpdp_dask.spi.classify import validation
 from hpdp_dask.spi.classify.labelled import find_labelled
@@ -13,7 +14,6 @@ from hpdp_dask.spi.classify.validation import (
     cross_validate,
     learning_curve,
 )
-from test_svm import blobs
 
 NAMES = np.array(["a", "b", "c"])
 
@@ -53,8 +53,9 @@ def test_nobody_is_judged_by_what_it_has_learnt(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         validation,
         "judge_all",
-        lambda trainings, inputs, labels, **_: seen.extend(trainings)
-        or [np.full((len(each.judged), 3), 1 / 3) for each in trainings],
+        lambda trainings, inputs, labels, **_: (
+            seen.extend(trainings) or [np.full((len(each.judged), 3), 1 / 3) for each in trainings]
+        ),
     )
     learning_curve("svm", features, labels, find_labelled(labels), threshold=0.0)
     for training in seen:
