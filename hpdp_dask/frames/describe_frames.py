@@ -110,10 +110,19 @@ def _describe_stack(path: Path) -> dict[str, Any]:
         **_describe_detector(*known_of_stack(stack)),
         **_describe_columns(columns),
         "variables": [str(name) for name in stack.data_vars],
-        "steps": [str(step.get("command", step.get("added"))) for step in stack.attrs["history"]],
+        "steps": [_spoken_step(step) for step in stack.attrs.get("history", [])],
         "source_file": stack.attrs.get("source_file", "not known"),
         "bytes_on_disk": _size(path),
     }
+
+
+def _spoken_step(step: dict[str, Any]) -> str:
+    """Tell a step by its command, or by what it did."""
+    if "command" in step:
+        return str(step["command"])
+    if "added" in step:
+        return "added " + " ".join(step["added"])
+    return f"selected {step['selected']}" if "selected" in step else "imported"
 
 
 def _size(path: Path) -> int:

@@ -23,6 +23,8 @@ _TOLD = (
     ("lit_pixels", "{:,.0f} lit"),
 )
 
+_UNITS = {"wavelength": "Å", "distance": "m", "pixel_size": "m", "resolution_at_edge": "Å"}
+
 
 class Frames:
     """A stack of frames that shows some of them and what is known of it.
@@ -135,8 +137,15 @@ class Frames:
         figures = []
         if len(self) and "pixel_x" in self.data and "wavelength" in self.data:
             figures.append(self._gallery(self._chosen(None)))
-        table = Table(("", ""), [row_of(name, value) for name, value in self.known().items()])
+        table = Table(("", ""), [_row(name, value) for name, value in self.known().items()])
         return draw(Section(self.path.name, figures=figures, table=table))
+
+
+def _row(name: str, value: Any) -> tuple[str, Any]:
+    """Name a fact in words, with its unit."""
+    if name in _UNITS:
+        return f"{name.replace('_', ' ')}, {_UNITS[name]}", value
+    return row_of(name, value)
 
 
 def open_frames(path: Path | str) -> Frames:

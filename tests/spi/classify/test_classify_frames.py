@@ -123,7 +123,7 @@ def test_pictures_of_another_detector_are_refused(
     monkeypatch.setitem(networks.STEPS, "mlp", 5)
     model = learn_and_classify(stack[0], some_labels(stack), method="mlp")
     other = make_frames(tmp_path / "other.zarr", np.zeros((4, 40, 40), np.uint8))
-    with pytest.raises(InputError, match="trained on other pictures .*take frames of the same"):
+    with pytest.raises(InputError, match=r"trained on other pictures .*take frames of the same"):
         classify_frames(other, model)
 
 
@@ -151,5 +151,5 @@ def test_missing_features_name_the_command_that_gives_them(tmp_path: Path) -> No
     path = tmp_path / "frames.zarr"
     truth = make_labelled(path, 30, recipe=None)
     labels = write_labels(tmp_path / "labels.csv", truth, np.arange(20))
-    with pytest.raises(InputError, match="no features .* hpdp spi features computes them"):
+    with pytest.raises(InputError, match=r"no features .* hpdp spi features computes them"):
         learn_and_classify(path, labels)

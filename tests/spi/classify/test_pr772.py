@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpdp_dask.formats.frames import BAD, GOOD, flat_detector
-from hpdp_dask.spi.classify import METHODS, train
+from hpdp_dask.spi.classify import train
 from hpdp_dask.spi.classify.scores import score
 from hpdp_dask.spi.features import Features
 from hpdp_dask.stacks.frames import frame_table
