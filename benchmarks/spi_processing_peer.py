@@ -6,7 +6,7 @@ background by the mode of each pixel, and its subtraction. Each side reads its o
 writes its results, in one process and one thread, once what Numba compiles is ready. CPU seconds
 are those of the process.
 
-    python benchmarks/spi_processing_peer.py --peer PYTHON [--folder DIR] [--frames 2000]
+    python benchmarks/spi_processing_peer.py --peer PYTHON [--folder DIR] [--frames 6000]
 
 PYTHON is the interpreter of an environment that has spi-processing.
 """
@@ -36,6 +36,9 @@ from hpdp_dask.stacks.store import staging, write_images
 #: Those of the LCLS data that the peer was made for.
 PIXEL_SIZE, DISTANCE, WAVELENGTH = 0.6e-3, 0.586, 7.75
 
+#: Frames of each particle.
+SHOTS = 20
+
 #: Sizes that both sides try, Å.
 SMALLEST, LARGEST = 150.0, 2400.0
 
@@ -55,7 +58,7 @@ def detector_of(pixels: int) -> Detector:
 def particles(
     detector: Detector, diameters: np.ndarray, photons: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Draw frames of spheres and icosahedra in turn, on a weak even background."""
+    """Draw frames of spheres and icosahedra in turn, as many of each, on a weak even background."""
     random = np.random.default_rng(seed)
     x, y, z = detector.pixel_x, detector.pixel_y, detector.pixel_z
     share = np.where(detector.mask == 0, solid_angles(x, y, z, PIXEL_SIZE), 0.0)
@@ -63,16 +66,18 @@ def particles(
     parts = [scattering_vectors(x + a, y + b, z, WAVELENGTH) for a in aside for b in aside]
     q = np.stack(parts, axis=1).astype(np.float32)
     vertices = (np.pi / 6 / ICOSAHEDRON_VOLUME) ** (1 / 3)
-    frames = np.empty((len(diameters), *detector.shape), np.uint16)
-    for frame, (diameter, number) in enumerate(zip(diameters, photons, strict=True)):
-        if frame % 2:
+    shots = len(photons) // len(diameters)
+    frames = np.empty((len(photons), *detector.shape), np.uint16)
+    for particle, diameter in enumerate(diameters):
+        if particle % 2:
             turn = Rotation.random(random_state=random).as_matrix().astype(np.float32)
             amplitude = icosahedron(np.tensordot(turn, q, 1), diameter * vertices)
         else:
             amplitude = sphere(q, diameter)
         intensity = np.mean(amplitude**2, axis=0) * share
-        mean = number * (intensity / intensity.sum() + 0.1 * share / share.sum())
-        frames[frame] = random.poisson(mean)
+        pattern = intensity / intensity.sum() + 0.1 * share / share.sum()
+        for frame in range(particle * shots, (particle + 1) * shots):
+            frames[frame] = random.poisson(photons[frame] * pattern)
     return frames
 
 
@@ -121,9 +126,11 @@ def compare_sizes(python: Path, folder: Path, number: int) -> dict[str, object]:
     """Find the sizes of the same frames by both."""
     random = np.random.default_rng(1)
     detector = detector_of(224)
-    true = np.exp(random.uniform(np.log(200.0), np.log(2000.0), number))
+    diameters = np.exp(random.uniform(np.log(200.0), np.log(2000.0), number // SHOTS))
     photons = np.exp(random.uniform(np.log(300.0), np.log(30_000.0), number))
-    frames = particles(detector, true, photons, seed=2)
+    frames = particles(detector, diameters, photons, seed=2)
+    true = np.repeat(diameters, SHOTS)
+    round_ = np.repeat(np.arange(len(diameters)) % 2 == 0, SHOTS)
     store(folder / "size.zarr", frames, detector)
     store(folder / "size_few.zarr", frames[:100], detector)
     given = both(
@@ -136,8 +143,8 @@ def compare_sizes(python: Path, folder: Path, number: int) -> dict[str, object]:
     for side, each in given.items():
         off = np.abs(np.array(each["found"]) / true - 1.0)
         figures |= {
-            f"size: {side}, median error, spheres": float(np.median(off[::2])),
-            f"size: {side}, median error, icosahedra": float(np.median(off[1::2])),
+            f"size: {side}, median error, spheres": float(np.median(off[round_])),
+            f"size: {side}, median error, icosahedra": float(np.median(off[~round_])),
             f"size: {side}, median error, below 1,000 photons": float(
                 np.median(off[photons < 1000])
             ),
@@ -190,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", type=Path, required=True, help="a Python with spi-processing")
     parser.add_argument("--folder", type=Path, help="where to work; kept")
-    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--frames", type=int, default=6000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).absolute()
@@ -198,7 +205,7 @@ def main() -> None:
         python = options.peer.absolute()
         figures = compare_sizes(python, folder, options.frames)
         figures |= what_breaks(python, folder)
-        figures |= compare_background(python, folder, options.frames)
+        figures |= compare_background(python, folder, 1000)
         common.record("spi_processing", figures)
 
 

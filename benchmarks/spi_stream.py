@@ -121,14 +121,14 @@ def stream(
         say=print,
     )
     timer = threading.Timer(seconds, live.stop, ["finish"])
-    memory, cpu = Memory(), cpu_seconds()
+    memory, cpu, own = Memory(), cpu_seconds(), time.process_time()
     timer.start()
     scenario.start()
     live.run()
     scenario.join()
     timer.cancel()
     memory.stop()
-    spent = cpu_seconds() - cpu
+    spent, own = cpu_seconds() - cpu, time.process_time() - own
     seen = live.figures.snapshot()
     assert seen.unlabelled == 0
     assert seen.chosen == seen.frames == sum(seen.labels)
@@ -149,6 +149,7 @@ def stream(
         "training s": scenario.status.trained[0].seconds,
         **parts,
         "CPU ms a frame: all, with scheduler and client": 1000 * spent / seen.frames,
+        "CPU ms a batch: scheduler and client, one process": 1000 * own * BATCH / seen.frames,
         "MiB held: first fifth, without its beginning": memory.mean(0.1, 0.3),
         "MiB held: last fifth": memory.mean(0.8, 1.0),
         "frames a second and core": seen.frames / spent,

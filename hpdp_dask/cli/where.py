@@ -8,7 +8,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -63,14 +63,15 @@ class Where:
     def connected(
         self,
         *,
-        reads: Iterable[Path | None],
+        reads: Sequence[Path | None],
         writes: Path | None = None,
+        adds: Sequence[str] = (),
         overwrite: bool = False,
     ) -> Iterator[Client]:
         """Connect to the cluster for the time of a command and tell where its dashboard is.
 
-        What the command reads must be there, and what it writes must not, before anybody waits
-        for workers. A command that adds to a stack writes nothing else.
+        What the command reads must be there, and what it writes must not, nor the variables that
+        it adds to the stack of frames that it reads first, before anybody waits for workers.
         """
         for path in reads:
             if path is not None and not path.exists():
@@ -79,6 +80,11 @@ class Where:
             raise InputError(
                 f"{writes}: exists already; choose another name, or --overwrite to replace it."
             )
+        if adds:
+            from hpdp_dask.stacks.frames import check_absent
+
+            assert reads[0] is not None
+            check_absent(reads[0], adds, overwrite)
         # Collecting among what is only imported, and never garbage, costs a short command half a
         # second at its start and its end.
         gc.disable()

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +41,9 @@ _TAKEN = "taken.jsonl"
 
 #: Bytes at the ends of a file that tell it from others.
 _ENDS = 2**20
+
+#: Only at each so many looks is it looked whether files changed that were taken.
+_LOOKS = 20
 
 Open = Callable[[Path], FrameSource]
 
@@ -132,8 +137,13 @@ class Directory:
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         self._aside: dict[str, tuple[int, int]] = {}
         self._taken: dict[str, _Taken] = {}
+        #: the same in the order of their frames, the first of each, and by what they hold
+        self._order: list[_Taken] = []
+        self._firsts: list[int] = []
+        self._held: dict[tuple[int, str], _Taken] = {}
         self._shared: xr.Dataset | None = None
         self._looked = float("-inf")
+        self._looks = 0
         self._came = time.monotonic()
 
     def begin(self, folder: Path, done: Collection[str]) -> None:
@@ -142,10 +152,15 @@ class Directory:
         self._done = done
         if self._log.exists():
             for line in _whole_lines(self._log):
-                taken = _Taken(**json.loads(line))
-                self._taken[taken.file] = taken
-        for taken in self._taken.values():
+                self._add(_Taken(**json.loads(line)))
+        for taken in self._order:
             self._split(taken, time.time())
+
+    def _add(self, taken: _Taken) -> None:
+        self._taken[taken.file] = taken
+        self._order.append(taken)
+        self._firsts.append(taken.first)
+        self._held[taken.size, taken.digest] = taken
 
     def next(self, patience: float) -> Batch | Aside | None:
         """Give the next frames of a file that was taken, or take another."""
@@ -173,6 +188,7 @@ class Directory:
         if time.monotonic() - self._looked < min(1.0, self._settle / 2):
             return
         self._looked = time.monotonic()
+        self._looks += 1
         for file, state in sorted(self._listed()):
             taken = self._taken.get(file)
             known = self._aside.get(file) or (taken and (taken.size, taken.time))
@@ -195,11 +211,12 @@ class Directory:
                 if name.endswith(UNFINISHED):
                     continue
                 path = Path(folder, name)
-                try:
-                    state = path.stat()
-                except OSError:  # it went meanwhile
+                file = str(path.relative_to(self.path))
+                if file in self._taken and self._looks % _LOOKS:
                     continue
-                found.append((str(path.relative_to(self.path)), (state.st_size, state.st_mtime_ns)))
+                with suppress(OSError):  # it went meanwhile
+                    state = path.stat()
+                    found.append((file, (state.st_size, state.st_mtime_ns)))
         return found
 
     def _take(self, file: str, since: float) -> Aside | None:
@@ -216,20 +233,19 @@ class Directory:
             if waited > max(_DAMAGED, self._settle):
                 return self._refuse(file, state, "damaged", str(error))
             return None  # it may still be written
-        for other in self._taken.values():
-            if (other.size, other.digest) == (state[0], digest):
-                words = f"holds what {other.file} holds"
-                return self._refuse(file, state, "repeated", words, source.number)
+        if other := self._held.get((state[0], digest)):
+            words = f"holds what {other.file} holds"
+            return self._refuse(file, state, "repeated", words, source.number)
         if self._shared is None and source.detector is not None:
             self._shared = frame_table(source.detector, {})
-        first = sum(each.frames for each in self._taken.values())
+        first = self._order[-1].first + self._order[-1].frames if self._order else 0
         taken = _Taken(file, *state, digest, first, source.number)
         self._seen.pop(file)
-        self._taken[file] = taken
         with self._log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(vars(taken)) + "\n")
             log.flush()
             os.fsync(log.fileno())
+        self._add(taken)
         self._split(taken, time.time() - waited)
         return None
 
@@ -264,8 +280,8 @@ class Directory:
 
     def shared(self) -> xr.Dataset | None:
         """Give geometry and mask as the first file had them."""
-        if self._shared is None and self._taken:
-            path = self.path / next(iter(self._taken))
+        if self._shared is None and self._order:
+            path = self.path / self._order[0].file
             detector = self._open(path).detector
             self._shared = None if detector is None else frame_table(detector, {})
         return self._shared
@@ -273,10 +289,8 @@ class Directory:
     def again(self, name: str) -> Callable[[], xr.Dataset]:
         """Give what reads the frames of a batch."""
         first, last = ids_of(name)
-        for taken in self._taken.values():
-            if taken.first <= first < taken.first + taken.frames:
-                return self._reading(taken, first, last + 1)
-        raise KeyError(name)
+        taken = self._order[bisect_right(self._firsts, first) - 1]
+        return self._reading(taken, first, last + 1)
 
     def waiting(self) -> int:
         """Tell how many frames of the file at hand were not taken; of others nobody knows."""

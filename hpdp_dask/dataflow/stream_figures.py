@@ -16,8 +16,9 @@ from hpdp_dask.dataflow.stream_task import Labelling
 #: Seconds that rates and the present lag are of.
 WINDOW = 10.0
 
-#: A moment every so many seconds, and how many are remembered.
-MOMENT, MOMENTS = 2.0, 900
+#: A moment every so many seconds at first, and so many are remembered at most: then every second
+#: one is forgotten, and they come half as often.
+MOMENT, MOMENTS = 2.0, 1000
 
 #: Edges of the bins that lags are counted in, seconds: 5 % each.
 _EDGES = np.geomspace(1e-3, 1e5, 378)
@@ -110,7 +111,8 @@ class Figures:
         self._examples: dict[int, deque[Example]] = {}
         self._lags = np.zeros(len(_EDGES) - 1, np.int64)
         self._recent: deque[tuple[float, int, int, np.ndarray]] = deque()
-        self._moments: deque[Moment] = deque(maxlen=MOMENTS)
+        self._moments: list[Moment] = []
+        self._every = MOMENT
         self._began = time.time()
         self._came = 0
         self._span = float("inf"), float("-inf")
@@ -172,7 +174,7 @@ class Figures:
         with self._lock:
             while self._recent and now - self._recent[0][0] > WINDOW:
                 self._recent.popleft()
-            if self._moments and now - self._moments[-1].time < MOMENT:
+            if self._moments and now - self._moments[-1].time < self._every:
                 return
             frames, chosen, lags = self._window()
             self._moments.append(
@@ -184,6 +186,9 @@ class Figures:
                     _quantile(lags, 0.95),
                 )
             )
+            if len(self._moments) > MOMENTS:
+                self._moments = self._moments[::2]
+                self._every *= 2
 
     def _window(self) -> tuple[int, int, np.ndarray]:
         frames = sum(each[1] for each in self._recent)

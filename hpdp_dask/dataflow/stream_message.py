@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES
+
 #: Kinds of numbers that frames may be of.
 DTYPES = ("u1", "u2", "u4", "i1", "i2", "i4", "i8", "u8", "f4", "f8")
 
@@ -122,7 +124,9 @@ def decode(parts: list[bytes]) -> Frames | None:
     given = header.get("columns", {})
     for name, values in given.items() if isinstance(given, dict) else ():
         column = np.asarray(values)
-        if column.shape != full[:1] or column.dtype.kind not in "iuf" or not name.isidentifier():
+        if name not in FRAME_VARIABLES or FRAME_VARIABLES[name].dims != ("frame",):
+            raise ValueError(f"frames {first}: the column {name!r} is none of the schema")
+        if column.shape != full[:1] or column.dtype.kind not in "iuf":
             raise ValueError(f"frames {first}: the column {name!r} is not {full[0]} numbers")
         columns[name] = column
     return Frames(np.arange(first, first + full[0], dtype=np.int64), photons, columns)

@@ -93,12 +93,15 @@ class Tasks:
         return list(self._client.gather(futures))
 
     def on_each_worker(self, task: Callable[..., Any], **options: Any) -> None:
-        """Run a task on each worker that is there, and wait for them."""
+        """Run a task on each worker that is there, and wait for them; errors pass."""
         futures = [
-            self._client.submit(task, workers=[worker], pure=False, **options)
+            # if the worker goes, another may
+            self._client.submit(
+                task, workers=[worker], allow_other_workers=True, pure=False, **options
+            )
             for worker in workers_of(self._client)
         ]
-        self._client.gather(futures)
+        self._client.gather(futures, errors="skip")
 
     def drop(self) -> None:
         """Let go of tasks that nobody waits for any more."""

@@ -24,8 +24,9 @@ SIZE_STEP = 0.01
 #: Shares of the photons that may be background, from which fits set out.
 BACKGROUND_SHARES = np.array([0.0, 0.03, 0.15, 0.4, 0.7, 1.0])
 
-#: Of the sizes in a table, every so many are compared with all frames.
-COARSE = 4
+#: Of the sizes in a table, one in so many at least is compared with all frames; more where the
+#: fringes that hold the photons move by more than this part of their distance from one to the next.
+_COARSE, _COARSE_FRINGE = 4, 0.06
 
 #: Relative width of sizes in a reference that has no fringes.
 BROAD = 0.4
@@ -198,14 +199,17 @@ class Shapes:
         Of the background alone; sums to 1.
     coarse : (c,) ndarray of int
         Sizes that are compared with all frames.
+    share : (r, c * b) ndarray of float32
+        Of these with each of `BACKGROUND_SHARES`.
     logarithm : (r, c * b) ndarray of float32
-        Of the share with each of `BACKGROUND_SHARES`, less the mean over them: single precision
-        then keeps the digits that tell them apart.
+        Of it, less the mean over the patterns: single precision then keeps the digits that tell
+        them apart.
     """
 
     signal: np.ndarray
     background: np.ndarray
     coarse: np.ndarray
+    share: np.ndarray
     logarithm: np.ndarray
 
 
@@ -261,24 +265,35 @@ def size_table(
         form_factor: diameters,
         broadened(form_factor): np.geomspace(diameters[0] / 2, diameters[-1], 120),
     }
+    middle = (0.5 * (cells.edges[1:] + cells.edges[:-1]))[rings]
     one, broad = (
-        _shapes(ring_intensities(cells, each, those)[:, rings] * weight[rings], behind)
+        _shapes(
+            ring_intensities(cells, each, those)[:, rings] * weight[rings],
+            behind,
+            np.outer(those, middle),
+        )
         for each, those in sizes.items()
     )
     return SizeTable(diameters, rings, one, broad)
 
 
-def _shapes(counts: np.ndarray, background: np.ndarray) -> Shapes:
+def _shapes(counts: np.ndarray, background: np.ndarray, x: np.ndarray) -> Shapes:
     signal = counts / counts.sum(axis=1, keepdims=True)
     background = background / background.sum()
-    coarse = np.arange(min(COARSE // 2, len(signal) - 1), len(signal), COARSE)
+    apart = _COARSE_FRINGE / (np.sum(signal * x, axis=1) * SIZE_STEP)
+    coarse = [0]
+    while coarse[-1] < len(signal) - 1:
+        step = int(np.clip(apart[coarse[-1]], 1, _COARSE))
+        coarse.append(min(coarse[-1] + step, len(signal) - 1))
     share = BACKGROUND_SHARES[:, None]
     mixed = (1.0 - share) * signal[coarse, None] + share * background
-    logarithm = np.log(np.maximum(mixed.reshape(-1, counts.shape[1]), LEAST_SHARE))
+    mixed = np.maximum(mixed.reshape(-1, counts.shape[1]), LEAST_SHARE)
+    logarithm = np.log(mixed)
     logarithm -= logarithm.mean(axis=0)
     return Shapes(
-        signal.astype(np.float32),
+        np.ascontiguousarray(signal, np.float32),
         background.astype(np.float32),
-        coarse,
+        np.array(coarse),
+        np.ascontiguousarray(mixed.T, np.float32),
         np.ascontiguousarray(logarithm.T, np.float32),
     )

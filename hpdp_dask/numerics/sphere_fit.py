@@ -29,7 +29,7 @@ from hpdp_dask.numerics.size_tables import BACKGROUND_SHARES, LEAST_SHARE, Shape
 MODEL_ERROR = 0.02
 
 #: Frames that are worked on at once, so that what comes in between stays in the cache.
-_BATCH = 64
+_BATCH = 128
 
 #: Steps uphill at most, of 1 % in size; five do as a rule.
 _STEPS = 20
@@ -97,7 +97,8 @@ def _fit_batch(
     counts: np.ndarray, table: SizeTable, diameters: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     rings = counts.shape[1]
-    counts = np.maximum(counts[:, table.rings], 0.0)
+    # row by row in memory, which an index in brackets does not give
+    counts = np.maximum(np.take(counts, table.rings, axis=1), 0.0)
     weight = 1.0 / (1.0 + MODEL_ERROR**2 * _smoothed(counts))
     step = np.log(table.diameters[1] / table.diameters[0])
     known = np.isfinite(diameters)
@@ -153,14 +154,13 @@ def _best(
     tolerance: float,
 ) -> _Best:
     """Find the best patterns, of any size where `place` is NaN, else of that one."""
-    numbers = np.zeros((6, len(counts)))
-    found = _Best(*numbers, expected=np.empty_like(counts))
-    likelihood = counts @ shapes.logarithm
-    likelihood = likelihood.reshape(len(counts), len(shapes.coarse), len(BACKGROUND_SHARES))
+    found = _Best._make([*np.zeros((6, len(counts))), np.empty_like(counts)])
+    flat = _likelihoods(counts, weight, shapes)
     free = np.isnan(place)
     if free.all():
-        best = likelihood.reshape(len(counts), -1).argmax(axis=1)
+        best = flat.argmax(axis=1)
     else:
+        likelihood = flat.reshape(len(counts), len(shapes.coarse), len(BACKGROUND_SHARES))
         nearest = np.abs(shapes.coarse - np.where(free, 0.0, place)[:, None]).argmin(axis=1)
         nearest = np.where(free, likelihood.max(axis=2).argmax(axis=1), nearest)
         best = nearest * len(BACKGROUND_SHARES)
@@ -170,6 +170,16 @@ def _best(
     found.background[:] = BACKGROUND_SHARES[share]
     _refine(counts, weight, shapes.signal, shapes.background, free, tolerance, _deviances(), *found)
     return found
+
+
+def _likelihoods(counts: np.ndarray, weight: np.ndarray, shapes: Shapes) -> np.ndarray:
+    """Give the log-likelihoods of patterns, each at its best scale, but for a constant."""
+    weighed = weight * counts
+    scale = weight @ shapes.share  # what a photon of a pattern weighs
+    np.log(scale, out=scale)
+    scale *= -weighed.sum(axis=1, keepdims=True)
+    scale += weighed @ shapes.logarithm
+    return scale
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")

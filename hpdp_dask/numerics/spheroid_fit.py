@@ -86,7 +86,7 @@ def spheroid_table(
 
     def intensities(form_factor: FormFactor) -> np.ndarray:
         one = ring_intensities(cells, form_factor, diameters)[:, rings]
-        return (one + FLOORS[:, None, None] * behind).astype(np.float32)
+        return np.ascontiguousarray(one + FLOORS[:, None, None] * behind, np.float32)
 
     sectors = cells.weight[rings].reshape(len(rings), -1, _ANGLES_PER_SECTOR).sum(axis=2)
     return SpheroidTable(

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
     from hpdp_dask.dataflow.progress import Progress
 
+#: What was found with the background in the frames; which of them are hits stays true.
+_OF_BEFORE = (
+    *("background", "background_scale", "photon_count", "lit_pixels", "hit_score", "lambda_score"),
+    *("particle_size", "size_error", "size_score", "particle_elongation", "particle_direction"),
+    *("features", "label", "label_probability", "label_accepted", "class_name"),
+)
+
 
 def subtract_background(
     stack_path: str | Path,
@@ -75,7 +82,7 @@ def subtract_background(
         path=stack_path,
         overflow=overflow,
     )
-    gone = [name for name in ("photons", "background", "background_scale") if name in stack]
+    gone = [name for name in ("photons", *_OF_BEFORE) if name in stack]
     past = {"subtracted_background_of": str(stack_path), "overflow": overflow, **(history or {})}
     described = stack.drop_vars(gone).assign_attrs(history=[*stack.attrs.get("history", []), past])
     with staging(output, overwrite) as unfinished:

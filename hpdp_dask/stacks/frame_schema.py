@@ -40,7 +40,10 @@ FRAME_VARIABLES: dict[str, Variable] = {
     "miss": Variable(_FRAME, "i", "", "1 chosen as a frame without a particle"),
     "background_scale": Variable(_FRAME, "f", "", "background of the frame over `background`"),
     "particle_size": Variable(_FRAME, "f", "Å", "diameter"),
+    "size_error": Variable(_FRAME, "f", "Å", "standard error of particle_size"),
     "size_score": Variable(_FRAME, "f", "", "fidelity of the size"),
+    "particle_elongation": Variable(_FRAME, "f", "", "longer over shorter axis as seen"),
+    "particle_direction": Variable(_FRAME, "f", "degree", "of the longer axis, from x"),
     "fluence": Variable(_FRAME, "f", "", "of the pulse at the particle, relative"),
     "features": Variable(("frame", "feature"), "f", "", "what classifiers look at"),
     "label": Variable(_FRAME, "i", "", "index along class_name, -1 none"),
@@ -64,7 +67,10 @@ _REMEDIES = {
     "background_scale": "hpdp spi background estimates it where hits are known",
     "beam_center": "hpdp spi center finds it",
     "particle_size": "hpdp spi size finds it",
-    "size_score": "hpdp spi size finds it",
+    **dict.fromkeys(("size_score", "size_error"), "hpdp spi size finds it"),
+    **dict.fromkeys(
+        ("particle_elongation", "particle_direction"), "hpdp spi size --shape spheroid finds it"
+    ),
     "features": "hpdp spi features computes them",
     **dict.fromkeys(
         ("lit_pixels", "photon_count", "hit", "hit_score"), "hpdp spi hits computes it"

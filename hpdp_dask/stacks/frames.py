@@ -253,19 +253,26 @@ def adding(
         A variable is there, or another run is adding to the stack.
     """
     path, names = Path(path).absolute(), list(names)
-    _check_absent(path, names, overwrite)
+    check_absent(path, names, overwrite)
     staged = path / ".adding"
     with claimed(staged, path):
         try:
             clear_folder(staged)
             yield staged
-            _check_absent(path, names, overwrite)
+            check_absent(path, names, overwrite)
             _commit(path, staged, names, dict(history or {}))
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def _check_absent(path: Path, names: list[str], overwrite: bool) -> None:
+def check_absent(path: str | Path, names: Iterable[str], overwrite: bool) -> None:
+    """Check that a stack may be given variables: it has none of them, or they may be replaced.
+
+    Raises
+    ------
+    InputError
+        It has some, or there is no such stack.
+    """
     found = open_frames(path)
     there = [name for name in names if name in found.variables]
     if there and not overwrite:

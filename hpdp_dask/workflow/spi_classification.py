@@ -20,16 +20,10 @@ from hpdp_dask.spi.classify.stage import (
     train_on,
 )
 from hpdp_dask.spi.classify.stored import save_model
-from hpdp_dask.spi.classify.validation import can_validate, cross_validate, learning_curve
+from hpdp_dask.spi.classify.validation import Quality, judge_quality
 from hpdp_dask.stacks.frames import open_frames
 from hpdp_dask.workflow.folder import RunFolder, output_folder
 from hpdp_dask.workflow.reconstruction import describe_cluster
-from hpdp_dask.workflow.spi_classification_sections import (
-    Quality,
-    frame_sections,
-    percent,
-    quality_sections,
-)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -102,7 +96,16 @@ def run_spi_classification(
             model = train_on(learning, method, threshold, seed)
             run.images(len(learning.labelled.frames))
         with run.stage("validate"):
-            quality = _judge(model, learning, client, progress)
+            quality = judge_quality(
+                method,
+                learning.inputs,
+                learning.labels,
+                learning.labelled,
+                threshold=model.threshold,
+                seed=seed,
+                client=client,
+                progress=progress,
+            )
         model = replace(model, metrics=_metrics(model, quality))
         save_model(run.path, model)
         with run.stage("classify"):
@@ -116,21 +119,6 @@ def run_spi_classification(
             )
             run.images(open_frames(stack_path).sizes["frame"])
         return _write_report(run, stack_path, model, learning, quality, client)
-
-
-def _judge(
-    model: Model, learning: LearningSet, client: Client, progress: Progress | None
-) -> Quality:
-    """Cross-validate the method, and find how many labels suffice."""
-    lacking = can_validate(learning.labelled)
-    if lacking:
-        return Quality(None, None, lacking)
-    known = model.method, learning.inputs, learning.labels, learning.labelled
-    validation = cross_validate(*known, seed=model.seed, client=client, progress=progress)
-    curve = learning_curve(
-        *known, threshold=model.threshold, seed=model.seed, client=client, progress=progress
-    )
-    return Quality(validation, curve, "")
 
 
 def _metrics(model: Model, quality: Quality) -> dict[str, Any]:
@@ -163,6 +151,7 @@ def _write_report(
     client: Client,
 ) -> RunRecord:
     from hpdp_dask.workflow.report import write_report
+    from hpdp_dask.workflow.spi_classification_sections import frame_sections, quality_sections
 
     stack = open_frames(stack_path)
     label, accepted = stack["label"].values, stack["label_accepted"].values == 1
@@ -218,3 +207,8 @@ def _warn(run: RunFolder, model: Model, quality: Quality, accepted: float) -> No
             f"{percent(1.0 - accepted)} of the frames are rejected: label more, best of those "
             "that are nearest to the boundary; hpdp spi label offers them."
         )
+
+
+def percent(share: float | None) -> str:
+    """Write a share, or that it is not known."""
+    return "not known" if share is None else f"{100.0 * share:.1f} %"

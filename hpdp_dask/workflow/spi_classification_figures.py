@@ -54,7 +54,7 @@ def confusion_chart(
                 _cell(column - 0.48, row - 0.46, colour, 0.08 + 0.72 * float(share) / 100.0)
             )
             if share > 0.0:
-                axes.text(column, row, f"{share:.3g} %", ha="center", va="center", color=INK)
+                axes.text(column, row, f"{share:.1f} %", ha="center", va="center", color=INK)
         axes.set_xticks(range(len(given)), given)
         axes.set_yticks(range(len(classes)), [_short(name) for name in classes])
         axes.tick_params(length=0)
@@ -69,7 +69,7 @@ def confusion_chart(
             axes.spines[side].set_visible(False)
         spoken = "; ".join(
             f"{name}: "
-            + ", ".join(f"{share:.3g} % {to}" for to, share in zip(given, row, strict=True))
+            + ", ".join(f"{share:.1f} % {to}" for to, share in zip(given, row, strict=True))
             for name, row in zip(classes, shares, strict=True)
         )
         return to_chart(figure, caption, f"Confusion matrix. Of {spoken}.")

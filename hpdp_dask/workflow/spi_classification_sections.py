@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpdp_dask.spi.classify.model import Model
 from hpdp_dask.spi.classify.scores import confusion, reliability
-from hpdp_dask.spi.classify.validation import LearningCurve, Validation
+from hpdp_dask.spi.classify.validation import Quality
 from hpdp_dask.stacks.frames import detector_of, open_frames
 from hpdp_dask.stacks.shards import ImageReader
 from hpdp_dask.workflow import spi_classification_figures as figures
 from hpdp_dask.workflow.drawing import Panels
 from hpdp_dask.workflow.frame_figures import frame_gallery
 from hpdp_dask.workflow.report import Section, Table
+from hpdp_dask.workflow.spi_classification import percent
 
 #: Frames of each class, and of those nearest to the boundary, that the report shows.
 _SHOWN, _NEAREST = 6, 12
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How good a method is on frames that it has not learnt from, as far as labels tell."""
-
-    validation: Validation | None
-    curve: LearningCurve | None
-    lacking: str
-
-
-def percent(share: float | None) -> str:
-    return "not known" if share is None else f"{100.0 * share:.1f} %"
 
 
 def quality_sections(model: Model, quality: Quality, given: Mapping[str, int]) -> list[Section]:
@@ -59,7 +46,7 @@ def quality_sections(model: Model, quality: Quality, given: Mapping[str, int]) -
         "were given a class, the share that are of it. Recall: of the frames of a class, the share "
         "that were given it"
         + (
-            f"; those below the threshold of {percent(model.threshold)} are rejected, and missed."
+            f"; those below the threshold of {100.0 * model.threshold:g} % are rejected, and missed."
             if rejects
             else "."
         )

@@ -79,6 +79,7 @@ HEADER = {"id": 7, "shape": [2, 6, 8], "dtype": "|u1"}
         ({"dtype": "|O"}, r"the dtype '\|O'"),
         ({"columns": {"pulse_id": [1, 2, 3]}}, "the column 'pulse_id' is not 2 numbers"),
         ({"columns": {"pulse_id": ["a", "b"]}}, "is not 2 numbers"),
+        ({"columns": {"frame_id": [1, 2]}}, "'frame_id' is none of the schema"),
     ],
 )
 def test_messages_that_are_wrong_say_how(change, words):
@@ -315,7 +316,8 @@ def test_files_keep_their_numbers_when_the_stream_goes_on(client, incoming, tmp_
     np.testing.assert_array_equal(lit, lit_pixels(photons))
 
 
-def test_a_file_that_changes_after_it_was_taken_is_set_aside(incoming, tmp_path):
+def test_a_file_that_changes_after_it_was_taken_is_set_aside(incoming, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream_directory, "_LOOKS", 2)
     photons = draw_photons(40)
     put(incoming / "a.npy", photons[:20])
     source = directory(incoming, settle=0.1)

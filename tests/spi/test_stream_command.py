@@ -109,3 +109,14 @@ def test_options_that_do_not_go_together_are_refused(frames, words, expected, mo
     assert isinstance(found.exception, InputError)
     assert expected in str(found.exception)
     assert not (frames.parent / "live").exists()
+
+
+def test_what_is_there_is_not_replaced_unasked(frames, monkeypatch):
+    monkeypatch.chdir(frames.parent)
+    (frames.parent / "live").mkdir()
+    words = ["spi", "stream", "--source", f"replay:{frames}", "-o", "live"]
+    found = CliRunner().invoke(app, words)
+    assert "no stream was in it" in str(found.exception)
+    (frames.parent / "live" / "stream.json").write_text("{}")
+    found = CliRunner().invoke(app, words)
+    assert "--resume goes on with it, --overwrite begins anew" in str(found.exception)

@@ -69,7 +69,9 @@ def background_command(
         raise InputError("--overflow says which pixels --subtract leaves; give --subtract too.")
     history = {"command": called()}
     with (
-        where.connected(reads=[frames], writes=subtract, overwrite=overwrite) as client,
+        where.connected(
+            reads=[frames], writes=subtract, adds=("background",), overwrite=overwrite
+        ) as client,
         Progress() as progress,
     ):
         found = estimate_background(

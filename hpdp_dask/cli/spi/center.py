@@ -47,7 +47,10 @@ def center_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.spi.center import find_center
 
-    with where.connected(reads=[frames]) as client, Progress() as progress:
+    with (
+        where.connected(reads=[frames], adds=("beam_center",), overwrite=overwrite) as client,
+        Progress() as progress,
+    ):
         found = find_center(
             frames,
             method.value,

@@ -93,7 +93,10 @@ def classify_command(
     """
     _check_options(labels, method, threshold, output, model, compare)
     with where.connected(
-        reads=[frames, labels, model], writes=output, overwrite=overwrite
+        reads=[frames, labels, model],
+        writes=output,
+        adds=() if compare else ("label",),
+        overwrite=overwrite,
     ) as client:
         if labels is None or model is not None:
             assert model is not None

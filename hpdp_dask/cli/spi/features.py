@@ -27,7 +27,10 @@ def features_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.spi.features import compute_features
 
-    with where.connected(reads=[frames]) as client, Progress() as progress:
+    with (
+        where.connected(reads=[frames], adds=("features",), overwrite=overwrite) as client,
+        Progress() as progress,
+    ):
         found = compute_features(
             frames,
             client=client,

@@ -69,7 +69,10 @@ def hits_command(
         min_sigma=min_sigma,
         min_pulse_energy=min_pulse_energy,
     )
-    with where.connected(reads=[frames]) as client, Progress() as progress:
+    with (
+        where.connected(reads=[frames], adds=("hit",), overwrite=overwrite) as client,
+        Progress() as progress,
+    ):
         found = find_hits(
             frames,
             rule,

@@ -42,7 +42,10 @@ def size_command(
 
     measure = size_measure(shape, smallest, largest)
     parameters = {"shape": shape, "smallest": smallest, "largest": largest}
-    with where.connected(reads=[frames]) as client, Progress() as progress:
+    with (
+        where.connected(reads=[frames], adds=("particle_size",), overwrite=overwrite) as client,
+        Progress() as progress,
+    ):
         found = find_sizes(
             frames,
             measure,

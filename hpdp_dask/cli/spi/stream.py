@@ -169,6 +169,7 @@ def stream_command(
     from hpdp_dask.spi.stream.sources import open_live
     from hpdp_dask.spi.stream.training import Settings
     from hpdp_dask.workflow.spi_stream import run_live
+    from hpdp_dask.workflow.stream_folder import check_folder
 
     rule = HitRule.of(hits)
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
@@ -189,10 +190,9 @@ def stream_command(
         seed=seed,
     )
     _check(label_page, names, labels)
+    check_folder(output, {}, resume=resume, overwrite=overwrite)
     with (
-        where.connected(
-            reads=[like, model, geometry], writes=output, overwrite=overwrite or resume
-        ) as client,
+        where.connected(reads=[like, model, geometry]) as client,
         Progress() as progress,
         ExitStack() as pages,
     ):

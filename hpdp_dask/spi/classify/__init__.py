@@ -13,9 +13,13 @@ arriving frames.
     networks      the perceptron and the convolutional network
     model         `train`, and the `Model` that it gives
     stored        a model as JSON and arrays
+    recipe        whether a model learnt from features like those of a stack
     measure       `Classify`, frame by frame
+    stage         all of it over a stack
     scores        confusion, precision and recall, calibration
+    trainings     trainings that are judged by frames they have not seen
     validation    cross-validation, the learning curve
+    comparison    all methods on the same labelled frames
 
 References
 ----------

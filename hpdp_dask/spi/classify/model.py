@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,23 +23,22 @@ METHODS = FEATURE_METHODS + PICTURE_METHODS
 #: Probability that a class must have for a frame to be accepted.
 DEFAULT_THRESHOLD = 0.75
 
+#: What a method has learnt: arrays, and probabilities from them.
+Fitted = SupportVectors | Clusters | Network
+
 #: How each method learns from features.
-_FITS = {
+_FITS: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray, int], Fitted]] = {
     "svm-threshold": fit_support_vectors,
     "svm": fit_support_vectors,
     "kmeans": fit_kmeans,
     "spectral": fit_spectral,
 }
 
+#: Frames that are classified at once: each is compared with up to 2,000 others.
+_AT_ONCE = 4096
+
 #: Frames without a label that features are learnt from, at most.
 _MOST_UNLABELLED = 10_000
-
-
-class Fitted(Protocol):
-    """What a method learnt: arrays, and probabilities from them."""
-
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Give the probability of each class, (n, k)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Model:
     recipe: Mapping[str, Any]
     seed: int
     labelled: tuple[int, ...]
-    fitted: SupportVectors | Clusters | Network
+    fitted: Fitted
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -106,10 +105,13 @@ class Model:
         (n, k) ndarray of float64
             Along `classes`; rows add up to 1.
         """
-        if not len(inputs):
-            return np.zeros((0, len(self.classes)))
-        # what cannot be computed of a frame must not spoil the others of its block
-        return self.fitted.probabilities(np.nan_to_num(inputs, posinf=0.0, neginf=0.0))
+        found = np.zeros((len(inputs), len(self.classes)))
+        for first in range(0, len(inputs), _AT_ONCE):
+            rows = slice(first, first + _AT_ONCE)
+            # what cannot be computed of a frame must not spoil the others of its block
+            known = np.nan_to_num(inputs[rows], posinf=0.0, neginf=0.0)
+            found[rows] = self.fitted.probabilities(known)
+        return found
 
     def decide(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Give the likeliest class of each frame, its probability, and whether that suffices.
@@ -185,7 +187,7 @@ def train(
     known = find_labelled(labels, name)
     if method in PICTURE_METHODS:
         check_torch()
-        fitted: Any = fit_network(method, inputs[known.frames], known.indices, seed)
+        fitted: Fitted = fit_network(method, inputs[known.frames], known.indices, seed)
     else:
         rows = rows_to_learn(len(inputs), known.frames, seed)
         fitted = _FITS[method](

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify.clusters import Clusters
-from hpdp_dask.spi.classify.model import METHODS, PICTURE_METHODS, Model
+from hpdp_dask.spi.classify.model import METHODS, PICTURE_METHODS, Fitted, Model
 from hpdp_dask.spi.classify.networks import Network
 from hpdp_dask.spi.classify.svm import SupportVectors
 
@@ -97,7 +97,7 @@ def _model_of(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model
     method = described["method"]
     if method not in METHODS:
         raise ValueError(f"the method {method} is not known")
-    fitted: SupportVectors | Clusters | Network
+    fitted: Fitted
     if method in PICTURE_METHODS:
         weights = {
             name.removeprefix(_WEIGHT): array

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit
 
 from hpdp_dask.spi.classify.space import Space, fit_space
 
@@ -37,8 +37,8 @@ class SupportVectors:
         Of the decisions.
     gamma : () ndarray
         Of the kernel exp(-gamma d²).
-    slope, shift : () ndarray
-        Logarithms of the odds of a decision: slope decision + shift.
+    slopes, shifts : (j,) ndarray
+        Of each decision; the logarithm of its odds is slope decision + shift.
     """
 
     mean: np.ndarray
@@ -47,8 +47,8 @@ class SupportVectors:
     weights: np.ndarray
     offsets: np.ndarray
     gamma: np.ndarray
-    slope: np.ndarray
-    shift: np.ndarray
+    slopes: np.ndarray
+    shifts: np.ndarray
 
     def decisions(self, features: np.ndarray) -> np.ndarray:
         """Give how far (n, f) features are on a class's side of each margin, (n, j)."""
@@ -62,10 +62,10 @@ class SupportVectors:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Give the probability of each class for (n, f) features, (n, k)."""
-        odds = self.slope * self.decisions(features) + self.shift
-        if odds.shape[1] == 1:
-            odds = np.hstack([np.zeros_like(odds), odds])
-        return np.asarray(softmax(odds, axis=1))
+        each = expit(self.slopes * self.decisions(features) + self.shifts)
+        if each.shape[1] == 1:
+            return np.hstack([1.0 - each, each])
+        return np.asarray(each / each.sum(axis=1, keepdims=True))
 
 
 def fit_support_vectors(
@@ -73,9 +73,9 @@ def fit_support_vectors(
 ) -> SupportVectors:
     """Train support vector machines on the labelled frames of a set.
 
-    Each class is held against all others. Decisions become probabilities by what they are on
-    frames that were held out: by a sigmoid for two classes (Platt 1999), by one temperature for
-    more (Guo et al. 2017), which ten labels a class do not overfit.
+    Each class is held against all others. A decision becomes a probability by the sigmoid that
+    fits those on frames that were held out (Platt 1999). His estimate of it is careful where
+    there are few labels: then less is accepted, not more wrong.
 
     Parameters
     ----------
@@ -102,13 +102,11 @@ def fit_support_vectors(
     counts = np.bincount(indices)
     calibrated = CalibratedClassifierCV(
         OneVsRestClassifier(SVC(C=PENALTY, gamma=gamma)),
-        method="sigmoid" if len(counts) == 2 else "temperature",
+        method="sigmoid",
         cv=StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed),
         ensemble=False,
     ).fit(places, indices)
     fitted = calibrated.calibrated_classifiers_[0]
-    calibrator = fitted.calibrators[0]
-    slope, shift = (-calibrator.a_, -calibrator.b_) if len(counts) == 2 else (calibrator.beta_, 0.0)
     machines = fitted.estimator.estimators_
     vectors, weights = _join(machines, places)
     return SupportVectors(
@@ -118,8 +116,8 @@ def fit_support_vectors(
         weights=weights,
         offsets=np.array([machine.intercept_[0] for machine in machines]),
         gamma=np.asarray(gamma),
-        slope=np.asarray(slope, np.float64),
-        shift=np.asarray(shift, np.float64),
+        slopes=np.array([-calibrator.a_ for calibrator in fitted.calibrators]),
+        shifts=np.array([-calibrator.b_ for calibrator in fitted.calibrators]),
     )
 
 

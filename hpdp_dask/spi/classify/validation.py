@@ -84,6 +84,53 @@ class LearningCurve:
         return int(self.sizes[short[-1] + 1 if len(short) else 0])
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How good a method is on frames that it has not learnt from, as far as labels tell.
+
+    Attributes
+    ----------
+    validation : Validation or None
+        None where a class has too few labels.
+    curve : LearningCurve or None
+        None where there are too few labels for one.
+    lacking : str
+        How many more labels of which classes a validation takes.
+    """
+
+    validation: Validation | None
+    curve: LearningCurve | None
+    lacking: str
+
+
+def judge_quality(
+    method: str,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    labelled: Labelled,
+    *,
+    threshold: float,
+    seed: int = 0,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> Quality:
+    """Cross-validate a method and follow its learning, as far as there are labels.
+
+    Parameters are those of `learning_curve`.
+
+    Returns
+    -------
+    Quality
+    """
+    lacking = can_validate(labelled)
+    if lacking:
+        return Quality(None, None, lacking)
+    known = method, inputs, labels, labelled
+    validation = cross_validate(*known, seed=seed, client=client, progress=progress)
+    curve = learning_curve(*known, threshold=threshold, seed=seed, client=client, progress=progress)
+    return Quality(validation, curve, "")
+
+
 def can_validate(labelled: Labelled) -> str:
     """Say what is missing for a cross-validation; nothing if it can be done."""
     lacking = {
