@@ -117,7 +117,12 @@ class LivePage {
     if (state.label_url) label.href = state.label_url;
     label.classList.toggle("wanted", state.state === "labelling");
     this.at("train").hidden = !(state.label_url && state.labelled > 3);
-    this.at("end").disabled ||= state.ending;
+    const end = this.at("end");
+    end.hidden = state.ended;
+    if (state.ending) {
+      end.disabled = true;
+      end.textContent = "Ending …";
+    }
   }
 
   tiles(state) {

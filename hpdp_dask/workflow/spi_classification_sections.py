@@ -46,7 +46,7 @@ def quality_sections(model: Model, quality: Quality, given: Mapping[str, int]) -
         "were given a class, the share that are of it. Recall: of the frames of a class, the share "
         "that were given it"
         + (
-            f"; those below the threshold of {100.0 * model.threshold:g} % are rejected, and missed."
+            f"; those below {100.0 * model.threshold:g} % of probability are rejected, and missed."
             if rejects
             else "."
         )

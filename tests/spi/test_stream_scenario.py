@@ -105,6 +105,36 @@ def test_people_label_while_it_runs(frames, client, tmp_path):
     assert record.results["unlabelled"] == 0
 
 
+def test_labels_keep_their_frames_when_the_stream_goes_on(frames, client, tmp_path):
+    path, _, truth = frames
+    settings = Settings(classes=("small", "large"), training_size=12)
+    seen, live = [], []
+
+    def label_some(pool, log):
+        """A person who labels some of the frames; then the process is ended, or goes on."""
+        seen.append(pool.ids[:60].tolist())
+        first, last = (0, 8) if len(seen) == 1 else (8, 20)
+        acts = [(place, NAMES[truth[pool.ids[place]]]) for place in range(first, last)]
+        LabelLog(log).write(acts, "anna")
+        if len(seen) == 1:
+            live[0].stream.stop("leave")
+
+    @contextmanager
+    def watch(running):
+        live.append(running)
+        yield
+
+    options = {"ask": label_some, "watch": watch, "resume": True}
+    assert run(f"replay:{path}@800", tmp_path / "live", client, settings, **options) is None
+    record = run(f"replay:{path}", tmp_path / "live", client, settings, **options)
+    assert seen[1][: len(seen[0])] == seen[0]
+    assert record.results["trained"][0]["labels"] == 20
+    found = open_frames(tmp_path / "live" / "frames.zarr").load()
+    names = np.array([str(name) for name in found["class_name"].values])
+    right = names[found["label"].values] == np.array(NAMES)[truth[found["frame_id"].values]]
+    assert right.mean() > 0.95
+
+
 def test_a_stream_that_is_left_ends_as_an_unbroken_one(frames, client, tmp_path):
     path, _, truth = frames
     model = tmp_path / "model"
