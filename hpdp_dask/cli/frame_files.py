@@ -48,6 +48,8 @@ def refuse_options(given: Mapping[str, Any], path: Path, others: str) -> None:
     InputError
         One was given.
     """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder.")
     for name, value in given.items():
         if value:
             raise InputError(

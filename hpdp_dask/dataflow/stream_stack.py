@@ -81,7 +81,8 @@ def write_new_stack(
     some = next(name for name, count in zip(names, counts, strict=True) if count)
     _, columns = found.columns(some)
     shared = open_frames(found.folder.shared)
-    table = shared.load()
+    # what came with the frames, as classes of before, makes way for what was found
+    table = shared.load().drop_vars(_names(columns, found), errors="ignore")
     with staging(output, overwrite) as staged:
         height, width = shared["mask"].shape
         new_frames(staged, table, number, (height, width), dtype)

@@ -110,7 +110,10 @@ def find_center(
     column = "hit" if "hit" in stack else None
     chosen = chosen_frames(stack, column, 1)
     if not chosen.any():
-        raise InputError(f"{path}: none of its frames is a hit, so there is no centre to find.")
+        raise InputError(
+            f"{path}: none of its frames is a hit, so there is no centre to find; find hits with "
+            "another rule (hpdp spi hits --sigmas 2 --overwrite), or the centre before the hits."
+        )
     good = good_pixels(stack)
     sums, numbers = reduce_images(
         stack_path,

@@ -201,11 +201,14 @@ class SizeSummary(NamedTuple):
         Frames whose size has a score of a half or more.
     quartiles : (3,) ndarray
         Of the diameters of those, Å; NaN if there are none.
+    median : float
+        Of all diameters, Å.
     """
 
     number: int
     sized: int
     quartiles: np.ndarray
+    median: float
 
 
 def find_sizes(
@@ -252,7 +255,9 @@ def summarize_sizes(stack: xr.Dataset) -> SizeSummary:
     size, score = stack["particle_size"].values, stack["size_score"].values
     sized = size[score >= 0.5]
     quartiles = np.percentile(sized, [25, 50, 75]) if len(sized) else np.full(3, np.nan)
-    return SizeSummary(len(size), len(sized), quartiles)
+    known = size[np.isfinite(size)]
+    median = float(np.median(known)) if len(known) else float("nan")
+    return SizeSummary(len(size), len(sized), quartiles, median)
 
 
 def check_sizes(

@@ -93,6 +93,10 @@ def open_kind(path: str | Path, kind: str) -> xr.Dataset:
         raise InputError(f"{path}: a file, expected a Zarr stack; make one with hpdp import.")
     try:
         described = json.loads((path / "zarr.json").read_bytes())
+    except FileNotFoundError:
+        within = sorted(path.glob("*/zarr.json"))[:1]
+        meant = f"is {within[0].parent} meant?" if within else "make one with hpdp import."
+        raise InputError(f"{path}: a folder, but not a Zarr stack of {kind}; {meant}") from None
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a Zarr stack of {kind} ({error}); make one with hpdp import."

@@ -85,12 +85,12 @@ def run_spi_comparison(
             "Most precise": best,
             "Precision": f"{100.0 * found.scores[best].mean_precision:.1f} %",
             "Recall": f"{100.0 * found.scores[best].mean_recall:.1f} %",
-            "Labelled": f"{sum(found.labelled):,} frames",
+            "Labelled frames": f"{sum(found.labelled):,}",
             "Classes": f"{len(found.classes)}",
         }
         text = (
-            "Cross-validated on the labelled frames. Precision and recall are means over the "
-            "classes; under each class stand its own. What svm-threshold rejects, below a "
+            "Cross-validated on the labelled frames, in percent. Precision and recall are means "
+            "over the classes; under each class stand its own. What svm-threshold rejects, below a "
             f"probability of {100.0 * threshold:.0f} %, counts as missed."
         )
         results = {

@@ -47,7 +47,7 @@ def stack(tmp_path: Path) -> Path:
 def test_sizes_then_features(run: Run, stack: Path) -> None:
     found = run("size", stack, "--smallest", "200", "--largest", "1200")
     assert found.exit_code == 0, found.output
-    assert "Sizes: 5 of 5 frames with a score of 0.5 or more; median 60" in found.output
+    assert "With a score of 0.5 or more: 5 frames; median 60" in found.output
     found = run("features", stack)
     assert found.exit_code == 0, found.output
     assert f"Features: {len(feature_names())} of each of 5 frames" in found.output

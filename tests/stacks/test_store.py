@@ -219,7 +219,7 @@ def test_what_is_no_stack_of_particles_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.zarr: no such stack"):
         open_stack(tmp_path / "none.zarr")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="not a Zarr stack of particles"):
+    with pytest.raises(InputError, match="a folder, but not a Zarr stack of particles; make one"):
         open_stack(tmp_path / "folder")
     zarr.create_group(tmp_path / "frames.zarr")
     with pytest.raises(InputError, match="not a stack of particles"):

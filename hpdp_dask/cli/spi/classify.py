@@ -95,7 +95,6 @@ def classify_command(
     with where.connected(
         reads=[frames, labels, model],
         writes=output,
-        adds=() if compare else ("label",),
         overwrite=overwrite,
     ) as client:
         if labels is None or model is not None:

@@ -93,6 +93,11 @@ def hits_command(
         f"Threshold: {found.threshold:,.0f} {unit} (median {found.median:,.0f}, standard "
         f"deviation {found.sigma:,.1f}; of {found.groups})"
     )
+    if not found.hits:
+        print(
+            "Note: no frame stands out. If the frames were selected before, all may be hits: go on "
+            "without this step, or lower --sigmas."
+        )
     if found.hits:
         print(
             f"A hit: {found.lit_pixels:,.0f} lit pixels, {found.photon_count:,.0f} photons "

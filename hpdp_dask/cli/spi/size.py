@@ -55,7 +55,8 @@ def size_command(
             progress=progress,
         )
     low, median, high = found.quartiles
+    print(f"Sizes: median {found.median:.0f} Å of {found.number:,} frames")
     print(
-        f"Sizes: {found.sized:,} of {found.number:,} frames with a score of 0.5 or more"
+        f"With a score of 0.5 or more: {found.sized:,} frames"
         + (f"; median {median:.0f} Å, half from {low:.0f} to {high:.0f} Å" if found.sized else "")
     )

@@ -80,6 +80,19 @@ def check_frames_for(stack: xr.Dataset, method: str) -> None:
         check_frames(stack, ("photons",))
     else:
         check_frames(stack, ("features", "photons"))
+        _check_fresh(stack)
+
+
+def _check_fresh(stack: xr.Dataset) -> None:
+    """Check that the features are of the sizes and of the centre that are there now."""
+    added = [step.get("added", []) for step in stack.attrs.get("history", [])]
+    last = {name: place for place, names in enumerate(added) for name in names}
+    for name in ("particle_size", "beam_center"):
+        if last.get(name, -1) > last.get("features", len(added)):
+            raise InputError(
+                f"{stack.attrs['path']}: {name} was replaced after the features were computed; "
+                "run hpdp spi features --overwrite."
+            )
 
 
 def check_unlabelled(stack: xr.Dataset, overwrite: bool) -> None:
@@ -92,8 +105,11 @@ def check_unlabelled(stack: xr.Dataset, overwrite: bool) -> None:
     """
     there = [name for name in LABEL_VARIABLES if name in stack]
     if there and not overwrite:
+        came = "label_probability" not in stack
+        origin = " (they came with the import; --labels takes that file too)" if came else ""
         raise InputError(
-            f"{stack.attrs['path']}: has {', '.join(there)} already; --overwrite replaces them."
+            f"{stack.attrs['path']}: has {', '.join(there)} already{origin}; --overwrite replaces "
+            "them."
         )
 
 

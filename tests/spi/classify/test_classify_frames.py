@@ -18,7 +18,7 @@ from hpdp_dask.spi.classify.stage import (
     learn_and_classify,
     read_learning_set,
 )
-from hpdp_dask.stacks.frames import open_frames
+from hpdp_dask.stacks.frames import add_variables, open_frames
 
 NUMBER = 120
 
@@ -153,3 +153,12 @@ def test_missing_features_name_the_command_that_gives_them(tmp_path: Path) -> No
     labels = write_labels(tmp_path / "labels.csv", truth, np.arange(20))
     with pytest.raises(InputError, match=r"no features .* hpdp spi features computes them"):
         learn_and_classify(path, labels)
+
+
+def test_features_of_sizes_before_are_refused(stack: tuple[Path, np.ndarray]) -> None:
+    features = open_frames(stack[0])["features"].values
+    add_variables(stack[0], {"features": (("frame", "feature"), features)}, overwrite=True)
+    sizes = {"particle_size": (("frame",), np.full(len(stack[1]), 500.0))}
+    add_variables(stack[0], sizes, overwrite=True)
+    with pytest.raises(InputError, match="particle_size was replaced after the features"):
+        learn_and_classify(stack[0], some_labels(stack), overwrite=True)
