@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _AHEAD = 2
 
 #: So many batches that fail, and none that does not, end the stream.
-_HOPELESS = 3
+_HOPELESS = 5
 
 #: Batches of an earlier process that one task reports on.
 _REPORTED = 500

@@ -201,7 +201,7 @@ def test_measures_that_refuse_everything_end_the_stream(client, path, tmp_path):
     make_frames(path, 200)
     measures = (Lit(), Means(poison=0))
     stream = Stream(Replay(path, 20), Recipe(tmp_path / "live", measures), client=client)
-    with pytest.raises(InputError, match=r"the first 3 batches of frames all failed: poison\."):
+    with pytest.raises(InputError, match=r"the first 5 batches of frames all failed: poison\."):
         stream.run()
     assert stream.ended.is_set()
 
