@@ -26,9 +26,9 @@ from common import hpdp, record, run
 from distributed import Client
 
 from hpdp_dask.cluster import connect
-from hpdp_dask.dataflow.stream import Stream
-from hpdp_dask.dataflow.stream_found import Found
-from hpdp_dask.dataflow.stream_replay import Replay
+from hpdp_dask.dataflow.stream.driver import Stream
+from hpdp_dask.dataflow.stream.found import Found
+from hpdp_dask.dataflow.stream.replay import Replay
 from hpdp_dask.spi.stream.recipe import HitRule, recipe_for
 from hpdp_dask.spi.stream.scenario import Scenario
 from hpdp_dask.spi.stream.training import Settings

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream_batches import REASONS, batch_name
-from hpdp_dask.dataflow.stream_figures import Snapshot
-from hpdp_dask.dataflow.stream_report import Example
+from hpdp_dask.dataflow.stream.batches import REASONS, batch_name
+from hpdp_dask.dataflow.stream.figures import Snapshot
+from hpdp_dask.dataflow.stream.report import Example
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.stream.recipe import SIZES
 from hpdp_dask.stacks.frames import open_frames

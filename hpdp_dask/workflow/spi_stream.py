@@ -15,15 +15,15 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask import __version__
-from hpdp_dask.dataflow.stream import Stream
-from hpdp_dask.dataflow.stream_batches import Source
-from hpdp_dask.dataflow.stream_figures import Snapshot
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_found import Found
-from hpdp_dask.dataflow.stream_replay import Replay
-from hpdp_dask.dataflow.stream_stack import add_to_stack, write_new_stack
-from hpdp_dask.dataflow.stream_task import Labelling
-from hpdp_dask.dataflow.stream_totals import finish_total, folder_of
+from hpdp_dask.dataflow.stream.batches import Source
+from hpdp_dask.dataflow.stream.driver import Stream
+from hpdp_dask.dataflow.stream.figures import Snapshot
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.found import Found
+from hpdp_dask.dataflow.stream.replay import Replay
+from hpdp_dask.dataflow.stream.stack import add_to_stack, write_new_stack
+from hpdp_dask.dataflow.stream.task import Labelling
+from hpdp_dask.dataflow.stream.totals import finish_total, folder_of
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import load_model
 from hpdp_dask.spi.features import Features

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from hpdp_dask.dataflow.stream_figures import Moment
+from hpdp_dask.dataflow.stream.figures import Moment
 from hpdp_dask.workflow.drawing import SERIES, WIDTH, Chart, chart_style, new_chart, to_chart
 
 #: So small a share of the hits at either end is not drawn.

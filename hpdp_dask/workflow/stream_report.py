@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream_batches import REASONS
+from hpdp_dask.dataflow.stream.batches import REASONS
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.stream.recipe import SIZES
 from hpdp_dask.stacks.frames import detector_of, open_frames
 from hpdp_dask.workflow.report import Section, Table, write_report
 
 if TYPE_CHECKING:
-    from hpdp_dask.dataflow.stream import Stream
-    from hpdp_dask.dataflow.stream_figures import Snapshot
-    from hpdp_dask.dataflow.stream_task import Labelling
+    from hpdp_dask.dataflow.stream.driver import Stream
+    from hpdp_dask.dataflow.stream.figures import Snapshot
+    from hpdp_dask.dataflow.stream.task import Labelling
     from hpdp_dask.workflow.record import RunRecord
 
 

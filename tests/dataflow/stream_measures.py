@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.dataflow.columns import Column
-from hpdp_dask.dataflow.stream_task import Labelling
+from hpdp_dask.dataflow.stream.task import Labelling
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.frames import flat_detector
 from hpdp_dask.stacks.frames import frame_table, new_frames

@@ -18,14 +18,14 @@ from stream_measures import (
 )
 
 from hpdp_dask.dataflow.columns import measure_images
-from hpdp_dask.dataflow.stream import Stream
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_found import Found
-from hpdp_dask.dataflow.stream_replay import Replay
-from hpdp_dask.dataflow.stream_report import Histogram
-from hpdp_dask.dataflow.stream_stack import add_to_stack, write_new_stack
-from hpdp_dask.dataflow.stream_task import Recipe
-from hpdp_dask.dataflow.stream_totals import Total, finish_total
+from hpdp_dask.dataflow.stream.driver import Stream
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.found import Found
+from hpdp_dask.dataflow.stream.replay import Replay
+from hpdp_dask.dataflow.stream.report import Histogram
+from hpdp_dask.dataflow.stream.stack import add_to_stack, write_new_stack
+from hpdp_dask.dataflow.stream.task import Recipe
+from hpdp_dask.dataflow.stream.totals import Total, finish_total
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frames import open_frames
 

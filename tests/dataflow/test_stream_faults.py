@@ -24,13 +24,13 @@ from stream_measures import (
 )
 
 from hpdp_dask.cluster import connect
-from hpdp_dask.dataflow.stream import Stream
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_message import encode
-from hpdp_dask.dataflow.stream_messages import Messages
-from hpdp_dask.dataflow.stream_replay import Replay
-from hpdp_dask.dataflow.stream_task import Recipe
-from hpdp_dask.dataflow.stream_totals import Total, finish_total
+from hpdp_dask.dataflow.stream.driver import Stream
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.message import encode
+from hpdp_dask.dataflow.stream.messages import Messages
+from hpdp_dask.dataflow.stream.replay import Replay
+from hpdp_dask.dataflow.stream.task import Recipe
+from hpdp_dask.dataflow.stream.totals import Total, finish_total
 
 TOTAL = Total("powder", Powder(), "chosen")
 LABELLED = Total("labelled", Powder(), "labelled")

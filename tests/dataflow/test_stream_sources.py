@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from slow_loop import wait_for
 from stream_measures import MEASURES, SHAPE, ArrayFile, Lit, draw_photons, is_hit, lit_pixels
 
-from hpdp_dask.dataflow import stream_directory, stream_messages
-from hpdp_dask.dataflow.stream import Stream
-from hpdp_dask.dataflow.stream_batches import Aside, Batch, EndOfStream
-from hpdp_dask.dataflow.stream_directory import Directory
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_found import Found
-from hpdp_dask.dataflow.stream_ids import Intervals
-from hpdp_dask.dataflow.stream_message import decode, encode
-from hpdp_dask.dataflow.stream_messages import Messages
-from hpdp_dask.dataflow.stream_stack import write_new_stack
-from hpdp_dask.dataflow.stream_task import Recipe
+from hpdp_dask.dataflow.stream import directory as stream_directory
+from hpdp_dask.dataflow.stream import messages as stream_messages
+from hpdp_dask.dataflow.stream.batches import Aside, Batch, EndOfStream
+from hpdp_dask.dataflow.stream.directory import Directory
+from hpdp_dask.dataflow.stream.driver import Stream
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.found import Found
+from hpdp_dask.dataflow.stream.ids import Intervals
+from hpdp_dask.dataflow.stream.message import decode, encode
+from hpdp_dask.dataflow.stream.messages import Messages
+from hpdp_dask.dataflow.stream.stack import write_new_stack
+from hpdp_dask.dataflow.stream.task import Recipe
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frames import open_frames
 

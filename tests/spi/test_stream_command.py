@@ -7,15 +7,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from live_frames import LEAST, NAMES, make_stack
 from typer.testing import CliRunner
 
 from hpdp_dask.cli.main import app
-from hpdp_dask.dataflow.stream_folder import StreamFolder
+from hpdp_dask.dataflow.stream.folder import StreamFolder
 from hpdp_dask.errors import InputError
-from hpdp_dask.stacks.frames import open_frames
+from hpdp_dask.stacks.frames import add_variables, open_frames
 
 PROGRAM = "from hpdp_dask.cli.main import main; main()"
 
@@ -91,6 +92,25 @@ def test_signals_end_a_stream_in_order(frames):
     found = open_frames(live / "frames.zarr").load()
     assert (found["label"] >= 0).all()
     assert (live / "report.html").exists()
+
+
+def test_frames_that_have_labels_of_before_get_those_that_are_found(tmp_path):
+    path = tmp_path / "frames.zarr"
+    _, truth = make_stack(path, 300)
+    before = {
+        "label": (("frame",), np.zeros(300, np.int16)),
+        "class_name": (("classes",), np.array(["something"], object)),
+    }
+    add_variables(path, before)
+    rows = [f"{frame},{NAMES[index]}" for frame, index in enumerate(truth)]
+    (tmp_path / "truth.csv").write_text("frame,label\n" + "\n".join(rows) + "\n")
+    options = ["-o", tmp_path / "live", "--labels", tmp_path / "truth.csv", "--hits", LEAST]
+    options += ["--training-size", 16, "--batch", 64, "--workers", 1, "--no-page"]
+    words = ["spi", "stream", "--source", f"replay:{path}", *map(str, options)]
+    found = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert found.exit_code == 0
+    names = open_frames(tmp_path / "live" / "frames.zarr")["class_name"].values
+    assert set(names) <= set(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from live_frames import LEAST, NAMES, draw, make_stack
 
-from hpdp_dask.dataflow.stream_folder import StreamFolder
+from hpdp_dask.dataflow.stream.folder import StreamFolder
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import save_model, train
 from hpdp_dask.spi.features import Features

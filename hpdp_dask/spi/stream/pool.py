@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream_batches import FRAME_ID
-from hpdp_dask.dataflow.stream_found import Found
+from hpdp_dask.dataflow.stream.batches import FRAME_ID
+from hpdp_dask.dataflow.stream.found import Found
 from hpdp_dask.stacks.frames import open_frames
 
 #: Bytes of photons in the pool at most, and frames.

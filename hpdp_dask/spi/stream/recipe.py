@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.dataflow.columns import Column, Measure
-from hpdp_dask.dataflow.stream_report import Histogram
-from hpdp_dask.dataflow.stream_task import Labelling, Recipe
-from hpdp_dask.dataflow.stream_totals import Total
+from hpdp_dask.dataflow.stream.report import Histogram
+from hpdp_dask.dataflow.stream.task import Labelling, Recipe
+from hpdp_dask.dataflow.stream.totals import Total
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import Classify, Model
 from hpdp_dask.spi.classify.model import digest_of

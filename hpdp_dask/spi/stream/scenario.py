@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream import Stream
-from hpdp_dask.dataflow.stream_found import Found
-from hpdp_dask.dataflow.stream_report import Report
+from hpdp_dask.dataflow.stream.driver import Stream
+from hpdp_dask.dataflow.stream.found import Found
+from hpdp_dask.dataflow.stream.report import Report
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.choose import choose_frames
 from hpdp_dask.spi.labels import LabelLog

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hpdp_dask.dataflow.stream_batches import Source
-from hpdp_dask.dataflow.stream_directory import Directory
-from hpdp_dask.dataflow.stream_messages import Messages
-from hpdp_dask.dataflow.stream_replay import Replay
+from hpdp_dask.dataflow.stream.batches import Source
+from hpdp_dask.dataflow.stream.directory import Directory
+from hpdp_dask.dataflow.stream.messages import Messages
+from hpdp_dask.dataflow.stream.replay import Replay
 from hpdp_dask.errors import InputError
 from hpdp_dask.frames.sources import open_source
 from hpdp_dask.numerics.bad_pixels import is_whole

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_task import Labelling
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.task import Labelling
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.classify import (
     DEFAULT_THRESHOLD,

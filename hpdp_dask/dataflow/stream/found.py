@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from hpdp_dask.dataflow.stream_batches import FRAME_ID
-from hpdp_dask.dataflow.stream_folder import CHOSEN, StreamFolder, rows_of_chosen
-from hpdp_dask.dataflow.stream_task import Labelling
+from hpdp_dask.dataflow.stream.batches import FRAME_ID
+from hpdp_dask.dataflow.stream.folder import CHOSEN, StreamFolder, rows_of_chosen
+from hpdp_dask.dataflow.stream.task import Labelling
 
 #: What a frame has in a column that knows nothing of it; NaN for real numbers, else 0.
 _UNKNOWN = {"label": -1}

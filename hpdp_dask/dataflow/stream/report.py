@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream_batches import FRAME_ID
-from hpdp_dask.dataflow.stream_folder import CHOSEN
+from hpdp_dask.dataflow.stream.batches import FRAME_ID
+from hpdp_dask.dataflow.stream.folder import CHOSEN
 
 #: How many examples of each class a task tells of.
 _EXAMPLES = 2

@@ -7,9 +7,9 @@ from contextlib import suppress
 import numpy as np
 import xarray as xr
 
-from hpdp_dask.dataflow.stream_batches import Batch
-from hpdp_dask.dataflow.stream_folder import StreamFolder, as_block
-from hpdp_dask.dataflow.stream_task import Recipe, runners_of
+from hpdp_dask.dataflow.stream.batches import Batch
+from hpdp_dask.dataflow.stream.folder import StreamFolder, as_block
+from hpdp_dask.dataflow.stream.task import Recipe, runners_of
 from hpdp_dask.stacks.frames import frame_table, open_frames
 from hpdp_dask.stacks.store import make_group, staging
 

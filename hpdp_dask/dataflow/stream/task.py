@@ -14,16 +14,16 @@ from dask.tokenize import tokenize
 from hpdp_dask.dataflow.columns import Column, Measure, Runner
 from hpdp_dask.dataflow.futures import refusing
 from hpdp_dask.dataflow.kept import newest
-from hpdp_dask.dataflow.stream_batches import FRAME_ID, Batch
-from hpdp_dask.dataflow.stream_folder import (
+from hpdp_dask.dataflow.stream.batches import FRAME_ID, Batch
+from hpdp_dask.dataflow.stream.folder import (
     ASIDE_REASON,
     CHOSEN,
     StreamFolder,
     as_block,
     rows_of_chosen,
 )
-from hpdp_dask.dataflow.stream_report import Histogram, Report
-from hpdp_dask.dataflow.stream_totals import Total, add_part, folder_of
+from hpdp_dask.dataflow.stream.report import Histogram, Report
+from hpdp_dask.dataflow.stream.totals import Total, add_part, folder_of
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.frames import GOOD
 from hpdp_dask.stacks.frames import open_frames

@@ -8,7 +8,7 @@ it twice does no harm.
 `results/NAME.npz`     what was measured of the frames of a batch; `write_results` has the columns
 `kept/NAME.npz`        photons of the chosen frames, where the source does not keep them
 `labels/MODEL/NAME…`   labels of the chosen frames by a model
-`sums/TOTAL/…`         sums over images; see `stream_totals`
+`sums/TOTAL/…`         sums over images; see `totals`
 `incoming/NAME.npz`    frames that came as messages and have no results yet
 `shared.zarr`          geometry and mask: a stack without frames
 `set_aside.jsonl`      what was set aside, and why
@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 from numcodecs import Blosc
 
-from hpdp_dask.dataflow.stream_batches import FRAME_ID, Aside
+from hpdp_dask.dataflow.stream.batches import FRAME_ID, Aside
 from hpdp_dask.formats.writing import write_whole
 
 #: Which frames of a batch went on to all measures.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpdp_dask.dataflow.stream_report import Example, Report
-from hpdp_dask.dataflow.stream_task import Labelling
+from hpdp_dask.dataflow.stream.report import Example, Report
+from hpdp_dask.dataflow.stream.task import Labelling
 
 #: Seconds that rates and the present lag are of.
 WINDOW = 10.0

@@ -2,7 +2,7 @@
 
 A thread asks the source for batches, as many as may be under way; each becomes one task on a
 worker, which writes what it finds under the batch's name into the folder of the stream
-(`stream_folder`). Only counts come back. So nothing depends on a worker or on this process: who
+(`folder`). Only counts come back. So nothing depends on a worker or on this process: who
 takes up the folder again goes on with the batches that have no results.
 
 A model may be put in place at any time (`Stream.put_model`). Batches that begin after that are
@@ -25,22 +25,22 @@ import xarray as xr
 
 from hpdp_dask.dataflow.announcements import Announcement
 from hpdp_dask.dataflow.futures import Refusal, connected
-from hpdp_dask.dataflow.stream_asking import Asking
-from hpdp_dask.dataflow.stream_batches import Aside, Batch, Source
-from hpdp_dask.dataflow.stream_earlier import Earlier
-from hpdp_dask.dataflow.stream_figures import Figures
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_report import Report
-from hpdp_dask.dataflow.stream_shared import share, shared_by_frames, warm_up
-from hpdp_dask.dataflow.stream_task import (
+from hpdp_dask.dataflow.stream.asking import Asking
+from hpdp_dask.dataflow.stream.batches import Aside, Batch, Source
+from hpdp_dask.dataflow.stream.earlier import Earlier
+from hpdp_dask.dataflow.stream.figures import Figures
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.report import Report
+from hpdp_dask.dataflow.stream.shared import share, shared_by_frames, warm_up
+from hpdp_dask.dataflow.stream.task import (
     Labelling,
     Recipe,
     labels_of_all,
     measure_batch,
     report_of_all,
 )
-from hpdp_dask.dataflow.stream_tasks import Tasks
-from hpdp_dask.dataflow.stream_totals import Sums, Token, Total, add_up
+from hpdp_dask.dataflow.stream.tasks import Tasks
+from hpdp_dask.dataflow.stream.totals import Sums, Token, Total, add_up
 from hpdp_dask.dataflow.watch import watched
 from hpdp_dask.errors import InputError
 

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.dataflow.kept import newest
-from hpdp_dask.dataflow.stream_batches import (
+from hpdp_dask.dataflow.stream.batches import (
     FRAME_ID,
     Aside,
     Batch,

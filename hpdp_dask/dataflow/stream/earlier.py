@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hpdp_dask.dataflow.futures import Refusal
-from hpdp_dask.dataflow.stream_batches import Source, ids_of
-from hpdp_dask.dataflow.stream_report import Report
-from hpdp_dask.dataflow.stream_task import Labelling, Recipe, label_batches
-from hpdp_dask.dataflow.stream_tasks import Tasks
+from hpdp_dask.dataflow.stream.batches import Source, ids_of
+from hpdp_dask.dataflow.stream.report import Report
+from hpdp_dask.dataflow.stream.task import Labelling, Recipe, label_batches
+from hpdp_dask.dataflow.stream.tasks import Tasks
 
 if TYPE_CHECKING:
     from distributed import Future

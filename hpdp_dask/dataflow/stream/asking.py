@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from hpdp_dask.dataflow.stream_batches import Aside, Batch, EndOfStream, Source
+from hpdp_dask.dataflow.stream.batches import Aside, Batch, EndOfStream, Source
 
 #: Seconds to wait at a time.
 _PATIENCE = 0.2

@@ -1,4 +1,4 @@
-"""Frames that come as ZeroMQ messages as a stream; `stream_message` says what is in one."""
+"""Frames that come as ZeroMQ messages as a stream; `message` says what is in one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hpdp_dask.dataflow.stream_batches import (
+from hpdp_dask.dataflow.stream.batches import (
     FRAME_ID,
     Aside,
     Batch,
     EndOfStream,
     batch_name,
 )
-from hpdp_dask.dataflow.stream_folder import StreamFolder
-from hpdp_dask.dataflow.stream_ids import Intervals
-from hpdp_dask.dataflow.stream_message import Frames, decode
+from hpdp_dask.dataflow.stream.folder import StreamFolder
+from hpdp_dask.dataflow.stream.ids import Intervals
+from hpdp_dask.dataflow.stream.message import Frames, decode
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.writing import write_whole
 

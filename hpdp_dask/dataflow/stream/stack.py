@@ -18,9 +18,9 @@ import zarr
 
 from hpdp_dask.dataflow.futures import RETRIES, Refusal, refusing
 from hpdp_dask.dataflow.shard_tasks import run_shards
-from hpdp_dask.dataflow.stream_batches import FRAME_ID, ids_of
-from hpdp_dask.dataflow.stream_folder import CHOSEN, rows_of_chosen
-from hpdp_dask.dataflow.stream_found import Found, nothing
+from hpdp_dask.dataflow.stream.batches import FRAME_ID, ids_of
+from hpdp_dask.dataflow.stream.folder import CHOSEN, rows_of_chosen
+from hpdp_dask.dataflow.stream.found import Found, nothing
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES
 from hpdp_dask.stacks.frames import adding, new_frames, open_frames
