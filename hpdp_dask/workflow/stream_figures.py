@@ -14,6 +14,10 @@ from hpdp_dask.workflow.drawing import SERIES, WIDTH, Chart, chart_style, new_ch
 _FEW = 0.002
 
 
+#: Marks along the sizes, nm: a logarithmic axis of less than a decade has few of its own.
+_TICKS = [step * power for power in (1, 10, 100, 1000) for step in (1, 1.5, 2, 3, 4, 5, 6, 8)]
+
+
 def size_chart(counts: np.ndarray, edges: np.ndarray, caption: str) -> Chart:
     """Draw how many hits are of which size.
 
@@ -37,6 +41,8 @@ def size_chart(counts: np.ndarray, edges: np.ndarray, caption: str) -> Chart:
             counts[first : last + 1], edges[first : last + 2] / 10, color=SERIES[0], fill=True
         )
         axes.set_xscale("log")
+        low, high = edges[first] / 10, edges[last + 1] / 10
+        axes.set_xticks([tick for tick in _TICKS if low <= tick <= high])
         axes.xaxis.set_major_formatter(lambda value, _place: f"{value:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="Diameter (nm)", ylabel="Hits")
