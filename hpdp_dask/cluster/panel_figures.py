@@ -32,7 +32,8 @@ class StageFigures:
     iteration : int or None
         Of a loop: the one that runs, or the last.
     images, total : int
-        How many are done, of this iteration in a loop, and how many there are to do.
+        How many are done, of this iteration in a loop, and how many there are to do; 0 where
+        nobody knows, as in a stream.
     images_per_second : float or None
         Over the last while of a running stage, else over its whole time.
     seconds_left : float or None
@@ -139,7 +140,7 @@ def _figures(
     rate = rates[-1][1] if rates and status == "running" else None
     if rate is None and last["seconds"] > 0 and last["all_images"] > 0:
         rate = last["all_images"] / last["seconds"]
-    left = last["total"] - last["images"]
+    left = last["total"] - last["images"] if last["total"] else None
     curve = [
         (iteration, float(resolution))
         for iteration, resolution in enumerate(last["curve"], start=1)
@@ -153,7 +154,7 @@ def _figures(
         images=last["images"],
         total=last["total"],
         images_per_second=rate,
-        seconds_left=left / rate if rate and status == "running" else None,
+        seconds_left=left / rate if rate and left is not None and status == "running" else None,
         seconds=last["seconds"],
         resolution=float(resolution) if _is_quantity(resolution) else None,
         sampling=_sampling(last["figures"]),
@@ -202,7 +203,7 @@ def stage_card(figures: StageFigures) -> str:
     if figures.iteration is not None:
         name += f' <span style="font-weight: 400;">· iteration {figures.iteration}</span>'
     cells = [
-        (f"{figures.images:,} of {figures.total:,}", "images"),
+        (f"{figures.images:,}" + (f" of {figures.total:,}" if figures.total else ""), "images"),
         (_number(figures.images_per_second), "images per second"),
     ]
     if figures.iteration is not None:

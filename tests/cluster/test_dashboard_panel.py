@@ -58,6 +58,15 @@ def test_rate_and_time_left_are_those_of_the_last_while():
     assert (ended.images_per_second, ended.seconds_left) == (pytest.approx(12.5), None)
 
 
+def test_a_stage_without_an_end():
+    told = [(1e9 + t, message(t, 10 * t, t, total=0)) for t in range(30)]
+    (found,) = read_stages(told, {"someone"})
+    assert found.images_per_second == pytest.approx(10.0)
+    assert found.seconds_left is None
+    assert "290" in stage_card(found)
+    assert "290 of" not in stage_card(found)
+
+
 def test_messages_that_overtook_each_other_and_a_client_that_left():
     told = [(1.0, message(2, 900, 9)), (1.1, message(1, 100, 1))]
     (found,) = read_stages(told, clients=set())
