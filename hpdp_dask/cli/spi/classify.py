@@ -239,9 +239,19 @@ def _learn(
                     f"{100 * record.results['mean_recall']:.1f} %, cross-validated on "
                     f"{record.results['labelled']:,} labelled frames"
                 )
+    _print_learnt(frames)
     _print_labels(frames)
     if output is not None:
         print(f"Report: {output / 'report.html'}")
+
+
+def _print_learnt(frames: Path) -> None:
+    """Say how many labels of each class there were: one that is misspelt shows."""
+    from hpdp_dask.stacks.frames import open_frames
+
+    labelled = open_frames(frames).attrs["history"][-1]["labelled"]
+    told = ", ".join(f"{count:,} {name}" for name, count in labelled.items())
+    print(f"Learnt from: {told}")
 
 
 def _print_labels(frames: Path) -> None:
