@@ -59,7 +59,7 @@ def sum_rings(
         From `polar.gather`.
     cells : PolarCells
     bounds : (n, k + 1) ndarray
-        Of the k rings of each frame in |q|, 1/Å, ascending. A ring of the cells is in one of
+        Of the k rings of each frame in ``|q|``, 1/Å, ascending. A ring of the cells is in one of
         them if its middle is.
     background : (rings, angles) ndarray
         In each cell, in any unit.

@@ -1,7 +1,7 @@
 """Structure factors of atoms: exact sums, the non-uniform FFT, and a table to interpolate in.
 
 A structure factor is `F(q) = sum of f w exp(2 pi i q r)` over atoms at r with weights w, f the form
-factor of the element at |q|. Scattering vectors are in the atoms' frame, 1/Å without 2 pi.
+factor of the element at ``|q|``. Scattering vectors are in the atoms' frame, 1/Å without 2 pi.
 Reference for the non-uniform FFT: Barnett, Magland & af Klinteberg 2019, SIAM J. Sci. Comput. 41,
 C479 (finufft).
 """

@@ -1,4 +1,4 @@
-"""Frames in polar coordinates of reciprocal space: photons summed over rings of |q| and angles.
+"""Frames in polar coordinates of reciprocal space: photons summed over rings of ``|q|`` and angles.
 
 Each pixel belongs to one cell, by the place that it has in the laboratory, so that any layout of
 modules with gaps is as good as a flat detector, and photons stay counts with Poisson's variance.
@@ -33,11 +33,11 @@ class PolarCells:
     share : (pixels,) ndarray of float64
         What each pixel counts of an even illumination, 1 on average; 0 where it counts nowhere.
     edges : (rings + 1,) ndarray of float64
-        Of the rings in |q|, 1/Å, evenly spaced from 0.
+        Of the rings in ``|q|``, 1/Å, evenly spaced from 0.
     weight : (rings, angles) ndarray of float64
         Shares summed over the pixels of each cell.
     q : (pixels,) ndarray of float64
-        |q| of each pixel, 1/Å; 0 where it counts nowhere.
+        ``|q|`` of each pixel, 1/Å; 0 where it counts nowhere.
     friedel : bool
         Angles go from 0 to pi instead of 2 pi, opposite pixels together.
     """

@@ -55,7 +55,7 @@ def icosahedron_form_factor(x: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     x : ndarray
-        |q| times the diameter of the sphere of equal volume.
+        ``|q|`` times the diameter of the sphere of equal volume.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """The size of a particle from the rings of its diffraction pattern.
 
-A pattern's photons in rings of |q| are compared with the form factor of a body for all sizes at
+A pattern's photons in rings of ``|q|`` are compared with the form factor of a body for all sizes at
 once: with `m` the share of all photons that a size puts into each ring, the log-likelihood of
 counts `n` is `sum n log m`, a matrix product of all frames with all sizes. The scale of the
 pattern drops out of it; the background, even or of known shape, is one more axis of the table.

@@ -269,6 +269,8 @@ def test_a_command_that_waits_is_ended(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell lets what it runs in the background ignore Ctrl-C, and so these tests maybe
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         until(lambda: queue() == ["hpdp-cpu"])
         # as a terminal does: to all of the command's processes

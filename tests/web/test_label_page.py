@@ -267,7 +267,11 @@ typer.run(label_command)
 def start(frames, log, port):
     options = ["--classes", ",".join(CLASSES), "-o", log, "--port", str(port), "--no-browser"]
     process = subprocess.Popen(
-        [sys.executable, "-c", PAGE, frames, *options], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PAGE, frames, *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell lets what it runs in the background ignore Ctrl-C, and so these tests maybe
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     line = process.stdout.readline()
     return process, line.split()[-1] if line else ""
