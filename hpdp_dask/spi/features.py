@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Changes when the same frames would give other numbers.
 RECIPE_VERSION = 1
 
-#: Edges of the rings in |q| diameter: the central maximum where it has fallen to 0.6, 0.16 and
+#: Edges of the rings in ``|q|`` diameter: the central maximum where it has fallen to 0.6, 0.16 and
 #: 0.02; the first minimum and the maximum after it; then the minima of the sphere's form factor.
 RING_EDGES = (0.0, 0.5, 0.9, 1.2, 1.430, 1.834, 2.459, 3.471, 4.477, 5.482, 6.484)
 
