@@ -34,6 +34,15 @@ _INTERVAL, _SHOWN = 1000, 4
 _COLOURS = ("#0b5cad", "#c2410c", "#0f766e", "#7e3bb0", "#a16207", "#be185d")
 
 
+#: Dask's page around ours. Its own template for single plots stays empty where Panel, imported in
+#: the same process, makes the pages of Bokeh.
+_PAGE = """{% extends "base.html" %}
+{% block content %}{% from macros import embed %}
+{{ embed(roots.stages) }}
+{{ plot_script }}
+{% endblock %}"""
+
+
 def add_page(scheduler: Scheduler) -> None:
     """Add the page of stages to the dashboard of a scheduler, after its first page.
 
@@ -60,7 +69,7 @@ def add_page(scheduler: Scheduler) -> None:
 def stages_document(scheduler: Scheduler, extra: dict[str, Any], document: Document) -> None:
     """Fill a document for one who looks at the page."""
     bare_document(scheduler, extra, document)
-    document.template = env.get_template("simple.html")
+    document.template = env.from_string(_PAGE)
     document.template_variables.update(extra)
 
 
@@ -103,6 +112,7 @@ class StagePanel(DashboardComponent):
         self.root = column(
             self.cards,
             row(resolution, rate, sizing_mode="stretch_width"),
+            name=PAGE,
             sizing_mode="stretch_width",
             styles={"padding": "14px 10px", "box-sizing": "border-box"},
         )

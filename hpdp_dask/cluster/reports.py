@@ -19,6 +19,10 @@ from hpdp_dask.formats.writing import write_whole
 #: Of each worker's log, the last so many lines are kept.
 LOG_LINES = 2000
 
+#: What Panel, where it is imported in the scheduler's process, adds to every page of Bokeh: scripts
+#: of a server of its own, which a file does not have.
+_PANEL_SCRIPTS = re.compile(r'<script[^>]* src="static/extensions/panel/[^"]*">\s*</script>')
+
 #: Seconds that workers have to send their logs.
 _PATIENCE = 10.0
 
@@ -87,7 +91,7 @@ def _write_report(client: Client, path: Path, began: float, monitored: int, comm
         code=escape(command),
         mode="inline",
     )
-    text = page.encode()
+    text = _PANEL_SCRIPTS.sub("", page).encode()
     with write_whole(path, len(text)) as file:
         file.write(text)
 

@@ -256,4 +256,4 @@ def test_pictures_of_a_refinement(client, browser, tmp_path):
     assert refined.resolution < 25.0
     groups = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
     assert "expect-refine" in groups
-    assert TOPIC in client.get_events()
+    assert client.get_events(TOPIC)

@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 
+import panel
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
@@ -15,8 +16,6 @@ from hpdp_dask.web.server import serve
 
 
 def words():
-    import panel  # late: it changes every Bokeh page of this process
-
     return panel.pane.HTML("some words")
 
 
@@ -124,8 +123,6 @@ def test_frame_for_a_notebook(server, monkeypatch):
 
 @pytest.mark.browser
 def test_callbacks_run_in_the_server_s_thread(new_page):
-    import panel  # late: it changes every Bokeh page of this process
-
     threads = []
 
     def make_page():
