@@ -24,7 +24,7 @@ from hpdp_dask.dataflow.progress import Progress
 from hpdp_dask.dataflow.running import Done, run_tree
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES, check_frames
-from hpdp_dask.stacks.frames import adding, open_frames
+from hpdp_dask.stacks.frames import adding, open_frames, unit_of
 from hpdp_dask.stacks.shards import ImageReader
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ class Measure(Protocol):
     needs : tuple of str
         Variables of frames that it reads beside the frames; what an earlier measure of the same
         pass gives counts as there.
+    images : tuple of str, optional
+        What frames may be for it: `photons` (by default, and alone), `adu`; empty if it does not
+        look at the frames themselves, which then are not read for it.
     """
 
     @property
@@ -96,7 +99,7 @@ class Measure(Protocol):
         Parameters
         ----------
         block : xarray.Dataset
-            In memory: `photons` (frame, y, x), and the variables that are needed.
+            In memory: `photons` or `adu` (frame, y, x), and the variables that are needed.
         prepared : object
             From `prepare`.
 
@@ -142,8 +145,11 @@ def measure_images(
     path = Path(stack_path).absolute()
     stack = open_frames(path)
     columns: dict[str, Column] = {}
-    needed: list[str] = ["photons"]
+    needed: list[str] = []
     for measure in measures:
+        taken = images_of(measure)
+        if taken and unit_of(stack) not in taken:
+            needed.append(taken[0])
         needed += [name for name in measure.needs if name not in columns]
         columns |= measure.columns
     check_frames(stack, tuple(dict.fromkeys(needed)))
@@ -158,6 +164,12 @@ def measure_images(
         _make_arrays(staged, columns, reader.number, leaves[0].stop)
         work = _Measuring(path, name, tuple(measures), staged)
         run_tree(work, leaves, [leaf.stop - leaf.start for leaf in leaves], client, done)
+
+
+def images_of(measure: Measure) -> tuple[str, ...]:
+    """Give what frames may be for a measure; nothing if it does not look at them."""
+    taken: tuple[str, ...] = getattr(measure, "images", ("photons",))
+    return taken
 
 
 def _make_arrays(folder: Path, columns: Mapping[str, Column], number: int, rows: int) -> None:
@@ -197,8 +209,9 @@ class _Measuring:
         stack = open_frames(self.path)
         runner = Runner(self.measures, stack, tokenize(str(self.path), _state(self.path)))
         kept = tuple(name for measure in self.measures for name in measure.needs)
+        looked_at = any(images_of(measure) for measure in self.measures)
         found: dict[str, list[np.ndarray]] = {}
-        for block in read_blocks(self.path, leaf, kept):
+        for block in read_blocks(self.path, leaf, kept, images=looked_at):
             for name, values in runner.run(block).items():
                 found.setdefault(name, []).append(values)
             done(block.sizes["frame"])

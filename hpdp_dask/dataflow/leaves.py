@@ -110,7 +110,7 @@ def even_leaves(number: int, images_per_chunk: int, images_per_leaf: int) -> lis
 
 
 def read_blocks(
-    path: Path, leaf: Leaf, names: Collection[str] | None = None
+    path: Path, leaf: Leaf, names: Collection[str] | None = None, *, images: bool = True
 ) -> Iterator[xr.Dataset]:
     """Read the images of a leaf block by block, with what the stack knows of them.
 
@@ -121,6 +121,8 @@ def read_blocks(
     leaf : Leaf
     names : collection of str, optional
         Only these variables.
+    images : bool, optional
+        Read the images too.
 
     Yields
     ------
@@ -143,7 +145,8 @@ def read_blocks(
         for first in range(shard, end, block_length(reader)):
             last = min(first + block_length(reader), end)
             block = _rows(table, layout, slice(first - leaf.start, last - leaf.start))
-            block[layout.array] = (layout.dimension, "y", "x"), reader.read(first, last)
+            if images:
+                block[layout.array] = (layout.dimension, "y", "x"), reader.read(first, last)
             yield block.assign_attrs(first_image=first)
 
 

@@ -50,6 +50,19 @@ FRAME_VARIABLES: dict[str, Variable] = {
     "label_probability": Variable(_FRAME, "f", "", "of the label"),
     "label_accepted": Variable(_FRAME, "i", "", "1 if the probability suffices"),
     "class_name": Variable(("classes",), "U", "", "what labels mean"),
+    "resolution": Variable(_FRAME, "f", "Å", "to which the crystal diffracts"),
+    "resolution_low": Variable(_FRAME, "f", "Å", "coarse end of the 90 % interval of resolution"),
+    "resolution_high": Variable(_FRAME, "f", "Å", "fine end of the 90 % interval of resolution"),
+    "hit_probability": Variable(_FRAME, "f", "", "that a crystal was hit"),
+    "several_lattices_probability": Variable(_FRAME, "f", "", "of more lattices than one"),
+    "quadrants_used": Variable(_FRAME, "i", "", "quadrants with enough good pixels to look at"),
+    "spot_count": Variable(_FRAME, "i", "", "Bragg spots found, those of ice left out"),
+    "spot_intensity": Variable(_FRAME, "f", "", "of all spots above the background, as counted"),
+    "spot_resolution": Variable(_FRAME, "f", "Å", "where the intensity of spots falls off"),
+    "spot_hit": Variable(_FRAME, "i", "", "1 if the spots are those of a crystal, 0 a blank"),
+    "ice_rings": Variable(_FRAME, "i", "", "rings of hexagonal ice that are seen"),
+    "ice_score": Variable(_FRAME, "f", "", "strongest ring of ice over its neighbourhood"),
+    "lattice_count": Variable(_FRAME, "i", "", "lattices that explain the spots"),
 }
 
 #: Where the pixels are, and the beam.
@@ -76,6 +89,14 @@ _REMEDIES = {
         ("lit_pixels", "photon_count", "hit", "hit_score"), "hpdp spi hits computes it"
     ),
     **dict.fromkeys(("label", "label_probability"), "hpdp spi classify gives them"),
+    **dict.fromkeys(
+        ("spot_count", "spot_resolution", "spot_hit", "ice_rings", "lattice_count"),
+        "hpdp crystals spots finds it",
+    ),
+    **dict.fromkeys(
+        ("resolution", "hit_probability", "several_lattices_probability"),
+        "hpdp crystals predict gives it",
+    ),
 }
 
 #: Å: longer than any X-ray laser's, and shorter.

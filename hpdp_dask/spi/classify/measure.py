@@ -46,6 +46,11 @@ class Classify:
         """Features, or nothing but the frames."""
         return ("features",) if self.model.wants == "features" else ()
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Frames only if there are no features to go by."""
+        return () if self.model.wants == "features" else ("photons",)
+
     def prepare(self, stack: xr.Dataset) -> PictureMaker | None:
         """Check that the model is one for the stack's frames, and plan pictures if it takes them.
 
