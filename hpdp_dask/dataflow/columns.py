@@ -19,10 +19,9 @@ from dask.tokenize import tokenize
 
 from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.kept import newest
-from hpdp_dask.dataflow.leaves import Leaf, even_leaves, read_blocks
+from hpdp_dask.dataflow.leaves import Leaf, even_leaves, opened, read_blocks, state_of
 from hpdp_dask.dataflow.progress import Progress
 from hpdp_dask.dataflow.running import Done, run_tree
-from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES, check_frames
 from hpdp_dask.stacks.frames import adding, open_frames, unit_of
 from hpdp_dask.stacks.shards import ImageReader
@@ -206,8 +205,8 @@ class _Measuring:
 
     def fold(self, leaf: Leaf, done: Done) -> None:
         """Measure the frames of a leaf and write their rows."""
-        stack = open_frames(self.path)
-        runner = Runner(self.measures, stack, tokenize(str(self.path), _state(self.path)))
+        stack = opened(self.path, "frames")
+        runner = Runner(self.measures, stack, tokenize(str(self.path), state_of(self.path)))
         kept = tuple(name for measure in self.measures for name in measure.needs)
         looked_at = any(images_of(measure) for measure in self.measures)
         found: dict[str, list[np.ndarray]] = {}
@@ -275,11 +274,3 @@ class Runner:
                 others = (f"{name}_{axis}" for axis in range(1, values.ndim))
                 block = block.assign({name: (("frame", *others), values)})
         return found
-
-
-def _state(path: Path) -> int:
-    """Give a number that changes when variables of a stack do."""
-    try:
-        return (path / "zarr.json").stat().st_mtime_ns
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; is the stack still there?") from error

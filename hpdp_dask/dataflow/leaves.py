@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -14,6 +15,7 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
+from hpdp_dask.dataflow.kept import newest
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frames import open_frames
 from hpdp_dask.stacks.layout import Layout
@@ -188,7 +190,7 @@ def read_rows(path: Path, rows: np.ndarray) -> xr.Dataset:
 
 def _table(layout: Layout, names: Collection[str] | None) -> xr.Dataset:
     """Give what a stack knows of its particles and optics groups, or frames, lazily."""
-    stack = open_stack(layout.path) if layout.array == "images" else open_frames(layout.path)
+    stack = opened(layout.path, layout.array)
     if names is None:
         names = {
             "mask",
@@ -199,6 +201,33 @@ def _table(layout: Layout, names: Collection[str] | None) -> xr.Dataset:
             ),
         }
     return stack[[name for name in stack.variables if name in names and name != layout.array]]
+
+
+def opened(path: Path, array: str) -> xr.Dataset:
+    """Open a stack, or give it as it was opened by this process if it has not changed since.
+
+    Parameters
+    ----------
+    path : Path
+    array : str
+        That holds its images: `images` of particles, else frames.
+    """
+    make = open_stack if array == "images" else open_frames
+    return newest("stack", (path, state_of(path)), partial(make, path))
+
+
+def state_of(path: Path) -> int:
+    """Give a number that changes when variables of a stack do.
+
+    Raises
+    ------
+    InputError
+        There is no such stack any more.
+    """
+    try:
+        return (path / "zarr.json").stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; is the stack still there?") from error
 
 
 def _rows(table: xr.Dataset, layout: Layout, rows: slice | np.ndarray) -> xr.Dataset:

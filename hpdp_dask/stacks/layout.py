@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import google_crc32c
 import numpy as np
@@ -31,6 +31,10 @@ PRECISIONS: Mapping[str, np.dtype] = {
 
 #: What frames may hold: counts of photons, or the numbers of the detector.
 COUNTS = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4))
+
+#: How Blosc packs what is kept compressed, after it is shuffled by bits: method and level. Counts
+#: are read by every stage, and LZ4 unpacks them two to three times as fast as Zstandard does.
+PACKED: dict[str, tuple[Literal["zstd", "lz4hc"], int]] = {"rounded": ("zstd", 1), "counts": ("lz4hc", 3)}
 
 #: The array that holds the images of a stack.
 IMAGE_ARRAYS = ("images", "photons", "adu")
@@ -284,9 +288,10 @@ def _plan(
     else:
         chunk = max(n for n in range(1, chunk + 1) if images_per_shard % n == 0)
     compressors: list[Any] = [Crc32cCodec()]
-    if precision in ("rounded", "counts"):
+    if precision in PACKED:
+        method, level = PACKED[precision]
         blosc = BloscCodec(
-            typesize=dtype.itemsize, cname="zstd", clevel=1, shuffle="bitshuffle", blocksize=0
+            typesize=dtype.itemsize, cname=method, clevel=level, shuffle="bitshuffle", blocksize=0
         )
         compressors.insert(0, blosc)
     return {

@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 from numcodecs import Blosc
 
-from hpdp_dask.stacks.layout import CHECKSUM_BYTES, Layout, checksum, read_layout, to_precision
+from hpdp_dask.stacks.layout import (
+    CHECKSUM_BYTES,
+    PACKED,
+    Layout,
+    checksum,
+    read_layout,
+    to_precision,
+)
 
 #: Offset and size of an inner chunk that was not written, in the index of a shard.
 ABSENT = np.uint64(2**64 - 1)
@@ -83,7 +90,8 @@ def _chunks_of(
     empty = 0 if layout.precision == "counts" else np.nan
     expected = stop - start
     seen = 0
-    blosc = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
+    packed = PACKED[str(layout.precision)] if layout.packed else None
+    blosc = Blosc(*packed, Blosc.BITSHUFFLE) if packed else None
     for block in blocks:
         if block.shape[1:] != layout.image_shape or seen % layout.images_per_chunk:
             raise ValueError(f"block of shape {block.shape} after {seen} images of a shard")
@@ -99,7 +107,7 @@ def _chunks_of(
                 filled = np.full((layout.images_per_chunk, *chunk.shape[1:]), empty, chunk.dtype)
                 filled[: len(chunk)] = chunk
                 chunk = filled
-            if layout.packed:
+            if blosc is not None:
                 yield np.frombuffer(blosc.encode(chunk), np.uint8)
             else:
                 yield chunk.reshape(-1).view(np.uint8)

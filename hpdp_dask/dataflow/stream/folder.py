@@ -10,7 +10,8 @@ it twice does no harm.
 `labels/MODEL/NAME…`   labels of the chosen frames by a model
 `sums/TOTAL/…`         sums over images; see `totals`
 `incoming/NAME.npz`    frames that came as messages and have no results yet
-`shared.zarr`          geometry and mask: a stack without frames
+`shared.zarr`          geometry and mask: a stack without frames; `shared-1.zarr` ... others
+`pictures/FRAME.npz`   small pictures of the frames that stand out
 `set_aside.jsonl`      what was set aside, and why
 =====================  ==========================================================================
 """
@@ -36,7 +37,8 @@ CHOSEN = "chosen"
 #: Frames of a batch that were set aside for their values, and why.
 ASIDE_ID, ASIDE_REASON = "aside_id", "aside_reason"
 
-_BLOSC = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
+#: For frames that are read once or twice again: packed quickly.
+_BLOSC = Blosc("lz4", 5, Blosc.BITSHUFFLE)
 
 
 class StreamFolder:
@@ -57,12 +59,16 @@ class StreamFolder:
 
     @property
     def shared(self) -> Path:
-        """Where geometry and mask are."""
-        return self.path / "shared.zarr"
+        """Where geometry and mask are, of all frames or of the first."""
+        return self.shared_of(0)
+
+    def shared_of(self, geometry: int) -> Path:
+        """Give where geometry and mask are, of frames of one of several geometries."""
+        return self.path / (f"shared-{geometry}.zarr" if geometry else "shared.zarr")
 
     def make(self) -> None:
         """Make the folders that are there from the beginning."""
-        for name in ("results", "kept", "labels", "sums"):
+        for name in ("results", "kept", "labels", "sums", "pictures"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
 
     def result_file(self, name: str) -> Path:
@@ -154,6 +160,25 @@ class StreamFolder:
     def kept_dtype(self, name: str) -> np.dtype:
         """Tell what numbers the photons of a batch are kept in."""
         return np.dtype(str(_load(self.kept_file(name), ("dtype",))["dtype"]))
+
+    def picture_file(self, frame_id: int) -> Path:
+        """Give the file of the picture of a frame."""
+        return self.path / "pictures" / f"{frame_id:012d}.npz"
+
+    def write_picture(self, frame_id: int, picture: np.ndarray) -> None:
+        """Write the picture of a frame."""
+        _save(self.picture_file(frame_id), {"picture": picture})
+
+    def picture(self, frame_id: int) -> np.ndarray | None:
+        """Read the picture of a frame, if there is one."""
+        try:
+            return _load(self.picture_file(frame_id), ())["picture"]
+        except FileNotFoundError:
+            return None
+
+    def drop_picture(self, frame_id: int) -> None:
+        """Remove the picture of a frame that stands out no more."""
+        self.picture_file(frame_id).unlink(missing_ok=True)
 
     def set_aside(self, aside: Aside) -> None:
         """Write down what was set aside."""
