@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.errors import InputError
-from hpdp_dask.stacks.schema import Variable
+from hpdp_dask.stacks.schema import Variable, check_variables, stack_name
 
 #: What the attribute `kind` of a stack of frames says.
 FRAME_KIND = "frames"
@@ -118,21 +118,8 @@ def check_frames(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
     InputError
         Names the stack, the variable, what was expected, and what gives it.
     """
-    name = stack.attrs.get("path", "the stack")
-    for variable, spec in FRAME_VARIABLES.items():
-        if variable not in stack:
-            continue
-        found = stack[variable]
-        if found.dims != spec.dims:
-            raise InputError(
-                f"{name}: {variable} has the dimensions {found.dims}, expected {spec.dims}; is "
-                "this a stack of frames made by hpdp import?"
-            )
-        if spec.kind != "U" and found.dtype.kind not in {"i": "iu", "f": "f"}[spec.kind]:
-            raise InputError(
-                f"{name}: {variable} holds {found.dtype}, expected "
-                f"{'integers' if spec.kind == 'i' else 'real numbers'}."
-            )
+    name = stack_name(stack)
+    check_variables(stack, FRAME_VARIABLES, FRAME_KIND)
     for variable in needed:
         if variable not in stack:
             spec = FRAME_VARIABLES[variable]

@@ -34,7 +34,10 @@ COUNTS = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4))
 
 #: How Blosc packs what is kept compressed, after it is shuffled by bits: method and level. Counts
 #: are read by every stage, and LZ4 unpacks them two to three times as fast as Zstandard does.
-PACKED: dict[str, tuple[Literal["zstd", "lz4hc"], int]] = {"rounded": ("zstd", 1), "counts": ("lz4hc", 3)}
+PACKED: dict[str, tuple[Literal["zstd", "lz4hc"], int]] = {
+    "rounded": ("zstd", 1),
+    "counts": ("lz4hc", 3),
+}
 
 #: The array that holds the images of a stack.
 IMAGE_ARRAYS = ("images", "photons", "adu")

@@ -6,6 +6,7 @@ is wrong with one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,43 @@ _EXPECTED = {
 }
 
 
+def stack_name(stack: xr.Dataset) -> str:
+    """Give the name of a stack for messages: where it is, if that is known."""
+    return str(stack.attrs.get("path", stack.encoding.get("source", "the stack")))
+
+
+def check_variables(stack: xr.Dataset, variables: Mapping[str, Variable], kind: str) -> None:
+    """Check that what a stack has of its variables has their dimensions and kind of numbers.
+
+    Parameters
+    ----------
+    stack : xarray.Dataset
+    variables : mapping of str to Variable
+        Those that such a stack may have.
+    kind : str
+        What it is a stack of.
+
+    Raises
+    ------
+    InputError
+        Names the stack, the variable, what was expected and what was found.
+    """
+    for variable, spec in variables.items():
+        if variable not in stack:
+            continue
+        found = stack[variable]
+        if found.dims != spec.dims:
+            raise InputError(
+                f"{stack_name(stack)}: {variable} has the dimensions {found.dims}, expected "
+                f"{spec.dims}; is this a stack of {kind} made by hpdp import?"
+            )
+        if spec.kind != "U" and found.dtype.kind not in {"i": "iu", "f": "f"}[spec.kind]:
+            raise InputError(
+                f"{stack_name(stack)}: {variable} holds {found.dtype}, expected "
+                f"{'integers' if spec.kind == 'i' else 'real numbers'}."
+            )
+
+
 def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
     """Check that a dataset is a particle stack and has what a stage needs.
 
@@ -110,21 +148,8 @@ def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
     InputError
         Names the stack, the variable, what was expected and what was found.
     """
-    name = stack.attrs.get("path", stack.encoding.get("source", "the stack"))
-    for variable, spec in PARTICLE_VARIABLES.items():
-        if variable not in stack:
-            continue
-        found = stack[variable]
-        if found.dims != spec.dims:
-            raise InputError(
-                f"{name}: {variable} has the dimensions {found.dims}, expected {spec.dims}; "
-                "is this a particle stack made by hpdp import?"
-            )
-        if spec.kind != "U" and found.dtype.kind not in {"i": "iu", "f": "f"}[spec.kind]:
-            raise InputError(
-                f"{name}: {variable} holds {found.dtype}, expected "
-                f"{'integers' if spec.kind == 'i' else 'real numbers'}."
-            )
+    name = stack_name(stack)
+    check_variables(stack, PARTICLE_VARIABLES, "particles")
     for variable in needed:
         if variable not in stack:
             raise InputError(

@@ -148,6 +148,7 @@ def _listed(group: zarr.Group, attribute: str) -> list[str]:
 def _encode(name: str) -> str:
     """Give a name that Zarr takes and that only `name` has."""
     encoded = quote(name, safe="")
-    if not encoded.strip("."):  # Zarr wants a name, and not one of dots alone
+    # Zarr wants a name, not one of dots alone, and not that of its own file
+    if not encoded.strip(".") or encoded == "zarr.json":
         return encoded.replace(".", "%2E") or "%"
     return encoded.replace("__", "%5F%5F", 1) if encoded.startswith("__") else encoded

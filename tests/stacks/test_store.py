@@ -26,7 +26,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 COLUMN_NAMES = st.lists(
     st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
-    ),
+    )
+    # what Zarr keeps for itself
+    | st.sampled_from(["zarr.json", ".", "..", "__a"]),
     unique=True,
     max_size=4,
 )
