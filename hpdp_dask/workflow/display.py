@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
 _IMAGES = 6
 
 
-class Stack:
-    """A particle stack that shows some of its images and what is known of it.
+class StoredImages:
+    """What is stored as a stack, of particles or of frames, and tells what is known of it.
+
+    Parameters
+    ----------
+    path : Path
+    data : xarray.Dataset
+    describe : callable
+        Gives what `hpdp info` tells of the path.
 
     Attributes
     ----------
@@ -35,20 +43,33 @@ class Stack:
         All its variables, read when their values are asked for.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, data: xr.Dataset, describe: Callable[[Path], Mapping[str, Any]]
+    ) -> None:
         self.path = path.absolute()
-        self.data: xr.Dataset = store.open_stack(path)
+        self.data = data
+        self._describe = describe
 
     def __len__(self) -> int:
-        return int(self.data.sizes["particle"])
+        return int(self.data.sizes["particle" if "particle" in self.data.sizes else "frame"])
 
     def __repr__(self) -> str:
         lines = (f"  {name}: {value}" for name, value in self.known().items())
-        return "\n".join([f"Stack {self.path}", *lines])
+        return "\n".join([f"{type(self).__name__} {self.path}", *lines])
 
     def known(self) -> dict[str, Any]:
         """Tell what is known of it, as `hpdp info` does."""
-        return {name: spoken(value) for name, value in describe(self.path).items()}
+        return {name: spoken(value) for name, value in self._describe(self.path).items()}
+
+    def _stored(self, indices: np.ndarray) -> np.ndarray:
+        return ImageReader(self.path).take(np.asarray(indices))
+
+
+class Stack(StoredImages):
+    """A particle stack that shows some of its images and what is known of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, store.open_stack(path), describe)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
         """Read some images.
@@ -62,7 +83,7 @@ class Stack:
         -------
         (n, y, x) ndarray of float32
         """
-        return np.asarray(ImageReader(self.path).take(np.asarray(indices)), dtype=np.float32)
+        return np.asarray(self._stored(indices), dtype=np.float32)
 
     def orientations(self) -> Drawing:
         """Draw how viewing directions are distributed over the sphere.

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.frames.describe_frames import describe_frames
 from hpdp_dask.stacks import frames as stored
 from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES
-from hpdp_dask.stacks.shards import ImageReader
-from hpdp_dask.workflow.display import Drawing, draw, row_of, spoken
+from hpdp_dask.workflow.display import Drawing, StoredImages, draw, row_of
 
 #: Frames that are shown, and what is told under each where it is known.
 _SHOWN = 12
@@ -26,30 +24,11 @@ _TOLD = (
 _UNITS = {"wavelength": "Å", "distance": "m", "pixel_size": "m", "resolution_at_edge": "Å"}
 
 
-class Frames:
-    """A stack of frames that shows some of them and what is known of it.
-
-    Attributes
-    ----------
-    path : Path
-    data : xarray.Dataset
-        All its variables, read when their values are asked for.
-    """
+class Frames(StoredImages):
+    """A stack of frames that shows some of them and what is known of it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self.data: xr.Dataset = stored.open_frames(path)
-
-    def __len__(self) -> int:
-        return int(self.data.sizes["frame"])
-
-    def __repr__(self) -> str:
-        lines = (f"  {name}: {value}" for name, value in self.known().items())
-        return "\n".join([f"Frames {self.path}", *lines])
-
-    def known(self) -> dict[str, Any]:
-        """Tell what is known of it, as `hpdp info` does."""
-        return {name: spoken(value) for name, value in describe_frames(self.path).items()}
+        super().__init__(path, stored.open_frames(path), describe_frames)
 
     def frames(self, indices: np.ndarray) -> np.ndarray:
         """Read some frames.
@@ -63,7 +42,7 @@ class Frames:
         -------
         (n, y, x) ndarray
         """
-        return ImageReader(self.path).take(np.asarray(indices))
+        return self._stored(indices)
 
     def show(self, indices: np.ndarray | None = None) -> Drawing:
         """Draw frames, modules where they stand.
