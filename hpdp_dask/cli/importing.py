@@ -36,7 +36,8 @@ def import_command(
         list[Path],
         typer.Argument(
             help="Star files, a .cs file and its passthrough files, or .mrcs stacks of particles; "
-            "CXI, .emc, HDF5 or NumPy files, or folders of runs of European XFEL, of frames.",
+            "of frames CBF, SMV or MarCCD images or folders of them, Eiger's master files, CXI, "
+            ".emc, HDF5 or NumPy files, or folders of runs of European XFEL.",
             show_default=False,
         ),
     ],
@@ -152,6 +153,8 @@ def import_command(
     Example: `hpdp import Refine3D/job020/run_data.star -o particles.zarr`
 
     Example: `hpdp import proc/r0035 --geometry agipd.geom -o frames.zarr`
+
+    Example: `hpdp import thau_*.cbf -o frames.zarr`
     """
     of_frames = {
         "geometry": geometry,

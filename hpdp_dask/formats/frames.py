@@ -57,6 +57,8 @@ class Detector:
     @property
     def distance(self) -> float:
         """Give the distance from the sample along the beam, m: the median of the pixels."""
+        if self.pixel_z.strides == (0, 0):  # one number for all, as `flat_detector` has it
+            return abs(float(self.pixel_z[0, 0]))
         return float(np.median(np.abs(self.pixel_z)))
 
 
@@ -136,17 +138,15 @@ def flat_detector(
     Returns
     -------
     Detector
-        Rows go up with y, CrystFEL's default.
+        Rows go up with y, CrystFEL's default. Positions are views that cannot be written to: a
+        detector of 16 million pixels would need 400 MB for them, and a data set has one each.
     """
     rows, columns = shape
     x, y = ((columns - 1) / 2, (rows - 1) / 2) if center is None else center
-    across, up = np.meshgrid(
-        (np.arange(columns) - x) * pixel_size, (np.arange(rows) - y) * pixel_size
-    )
     return Detector(
-        pixel_x=across,
-        pixel_y=up,
-        pixel_z=np.full(shape, float(distance)),
+        pixel_x=np.broadcast_to((np.arange(columns) - x) * pixel_size, shape),
+        pixel_y=np.broadcast_to(((np.arange(rows) - y) * pixel_size)[:, None], shape),
+        pixel_z=np.broadcast_to(np.float64(distance), shape),
         mask=np.zeros(shape, np.uint8) if mask is None else mask.astype(np.uint8),
         wavelength=float(wavelength),
         pixel_size=float(pixel_size),

@@ -36,11 +36,14 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     InputError
-        There is no such file, or it is cut short, or none of HDF5.
+        There is no such file, or it is cut short, or none of HDF5; or hdf5plugin is not installed.
     """
     import h5py
-    import hdf5plugin  # noqa: F401 importing it registers bitshuffle, Blosc, LZ4 and Zstandard
 
+    try:
+        import hdf5plugin  # noqa: F401 importing it registers bitshuffle, Blosc, LZ4 and Zstandard
+    except ImportError as error:
+        raise InputError(f"{path}: needs hdf5plugin; pip install hdf5plugin.") from error
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -60,6 +63,55 @@ def _cannot_open(path: Path, why: str) -> InputError:
     if "signature not found" in why:
         return InputError(f"{path}: not an HDF5 file, or its beginning is damaged.")
     return InputError(f"{path}: cannot be opened as HDF5 ({why}); copy the file again.")
+
+
+#: Filters that detectors' files use, by their number in the registry of the HDF Group, and what
+#: brings them.
+_FILTERS = {
+    2: ("shuffle", "h5py"),
+    32000: ("LZF", "h5py"),
+    32001: ("Blosc", "hdf5plugin"),
+    32004: ("LZ4", "hdf5plugin"),
+    32008: ("bitshuffle", "hdf5plugin"),
+    32013: ("ZFP", "hdf5plugin"),
+    32015: ("Zstandard", "hdf5plugin"),
+    32017: ("SZ", "hdf5plugin"),
+    32024: ("SZ3", "hdf5plugin"),
+    32026: ("Blosc2", "hdf5plugin"),
+}
+
+
+def check_filters(path: Path, dataset: h5py.Dataset) -> None:
+    """Check that what a dataset is packed with can be unpacked here.
+
+    Parameters
+    ----------
+    path : Path
+        Its file, for messages.
+    dataset : h5py.Dataset
+
+    Raises
+    ------
+    InputError
+        It cannot: names the filter and the package that has it.
+    """
+    import h5py
+
+    described = dataset.id.get_create_plist()
+    for index in range(described.get_nfilters()):
+        number, _, _, spoken = described.get_filter(index)
+        if h5py.h5z.filter_avail(number):
+            continue
+        name, package = _FILTERS.get(number, (spoken.decode(errors="replace"), None))
+        advice = (
+            f"pip install --upgrade {package}"
+            if package
+            else "put its plugin where HDF5_PLUGIN_PATH names, or pip install --upgrade hdf5plugin"
+        )
+        raise InputError(
+            f"{path}: {dataset.name} is packed with {name} (HDF5 filter {number}), which is not "
+            f"installed here; {advice}."
+        )
 
 
 def read_range(

@@ -72,6 +72,8 @@ class StoredFrames:
         Modules of the detector, which lie one after another along the rows.
     flat : bool
         The file knows the number of pixels only; `shape` is a guess.
+    saturation : float
+        Numbers from this one on are of pixels that counted no further; NaN if not known.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class StoredFrames:
     notes: Sequence[str] = ()
     modules: int = 1
     flat: bool = False
+    saturation: float = float("nan")
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read frames that follow each other.

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from hpdp_dask.formats.frames import BAD, GOOD, MERGE_ONLY, Detector
 from hpdp_dask.formats.stored_frames import StoredFrames
 from hpdp_dask.frames.sources import kind_of, open_source
-from hpdp_dask.numerics.diffraction import scattering_vectors
+from hpdp_dask.frames.stored_stacks import known_of_stack
 from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES
 from hpdp_dask.stacks.frames import open_frames
 from hpdp_dask.stacks.layout import read_layout
@@ -47,10 +46,21 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
         "dtype": str(source.dtype),
         "modules": source.modules,
         **_describe_detector(*known_of(source)),
+        **_describe_beam(source),
         **_describe_columns(dict(source.columns)),
         **({"notes": list(source.notes)} if source.notes else {}),
         "bytes_on_disk": _size(path),
     }
+
+
+def _describe_beam(source: StoredFrames) -> dict[str, Any]:
+    """Tell what files of crystals say beside: where the beam is, how far pixels count."""
+    found: dict[str, Any] = {}
+    if source.partial.center is not None:
+        found["center"] = list(source.partial.center)
+    if np.isfinite(source.saturation):
+        found["saturation"] = source.saturation
+    return found
 
 
 def known_of(source: StoredFrames) -> tuple[Detector | None, np.ndarray | None, float]:
@@ -58,33 +68,6 @@ def known_of(source: StoredFrames) -> tuple[Detector | None, np.ndarray | None, 
     if source.detector is not None:
         return source.detector, source.detector.mask, source.detector.wavelength
     return None, source.partial.mask, source.partial.wavelength
-
-
-def known_of_stack(stack: xr.Dataset) -> tuple[Detector | None, np.ndarray | None, float]:
-    """Give the detector of a stack, its mask and wavelength, as far as they are known.
-
-    Parameters
-    ----------
-    stack : xarray.Dataset
-        From `open_frames`.
-    """
-    wavelength = float(stack["wavelength"]) if "wavelength" in stack else float("nan")
-    mask = stack["mask"].values if "mask" in stack else None
-    places = [stack[name].values for name in ("pixel_x", "pixel_y", "pixel_z") if name in stack]
-    if len(places) < 3 or mask is None:
-        return None, mask, wavelength
-    x, y = stack["beam_center"].values if "beam_center" in stack else (0.0, 0.0)
-    size = float(stack["pixel_size"]) if "pixel_size" in stack else float("nan")
-    detector = Detector(
-        places[0] - x,
-        places[1] - y,
-        places[2],
-        mask,
-        wavelength,
-        size,
-        stack.attrs.get("polarization", "x"),
-    )
-    return detector, mask, wavelength
 
 
 def _describe_stack(path: Path) -> dict[str, Any]:
@@ -141,18 +124,33 @@ def _describe_detector(
         found["distance"] = detector.distance
         if np.isfinite(detector.pixel_size):
             found["pixel_size"] = detector.pixel_size
-        good = detector.mask == GOOD
-        if np.isfinite(wavelength) and good.any():
-            q = scattering_vectors(
-                detector.pixel_x[good], detector.pixel_y[good], detector.pixel_z[good], wavelength
-            )
-            found["resolution_at_edge"] = float(1 / np.linalg.norm(q, axis=0).max())
+        edge = _finest(detector, wavelength)
+        if np.isfinite(edge):
+            found["resolution_at_edge"] = edge
     if mask is not None:
         found["pixels_good"] = int((mask == GOOD).sum())
         found["pixels_bad"] = int((mask == BAD).sum())
         if (mask == MERGE_ONLY).any():
             found["pixels_for_merging_only"] = int((mask == MERGE_ONLY).sum())
     return found
+
+
+def _finest(detector: Detector, wavelength: float) -> float:
+    """Give the resolution, Å, of the good pixel at the widest angle; NaN if there is none.
+
+    Row by row, since some detectors have many pixels.
+    """
+    least = 1.0
+    for x, y, z, mask in zip(
+        detector.pixel_x, detector.pixel_y, detector.pixel_z, detector.mask, strict=True
+    ):
+        good = mask == GOOD
+        if good.any():
+            cosine = z[good] / np.sqrt(x[good] ** 2 + y[good] ** 2 + z[good] ** 2)
+            least = min(least, float(cosine.min()))
+    # the sine of half the angle of scattering
+    sine = np.sqrt((1 - least) / 2)
+    return float(wavelength / (2 * sine)) if sine > 0 else float("nan")
 
 
 def _describe_columns(columns: dict[str, np.ndarray]) -> dict[str, Any]:

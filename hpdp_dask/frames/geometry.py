@@ -47,6 +47,10 @@ class Given:
     pixel_size: float | None = None
     center: tuple[float, float] | None = None
 
+    def names(self) -> tuple[str, ...]:
+        """Name what is given."""
+        return tuple(name for name, value in vars(self).items() if value is not None)
+
     def check(self) -> None:
         """Check the numbers.
 

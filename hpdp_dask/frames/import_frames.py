@@ -21,7 +21,8 @@ from hpdp_dask.formats.frames import BAD, GOOD
 from hpdp_dask.formats.stored_frames import StoredFrames, Unit
 from hpdp_dask.frames.counts import COUNTS, smallest_counts, to_counts
 from hpdp_dask.frames.import_shards import DISK_FULL, disk_full, forecast_bytes, import_shard
-from hpdp_dask.frames.sources import join, open_source
+from hpdp_dask.frames.joining import join
+from hpdp_dask.frames.sources import lacking_options, open_source, open_sources
 from hpdp_dask.stacks.frames import frame_table, new_frames
 from hpdp_dask.stacks.layout import read_layout
 from hpdp_dask.stacks.store import check_output, clear_folder, staging
@@ -134,10 +135,14 @@ def import_frames(
         "dataset": dataset,
         "unit": unit,
     }
-    source = join([open_source(path, **given) for path in inputs])
+    source = join(open_sources(inputs, **given))
     if source.detector is None:
-        note = "the geometry is not known: import again with --geometry, or with --pixel-size and "
-        source = replace(source, notes=[*source.notes, f"{note}--distance, before it is needed"])
+        lacking = [option for option in lacking_options(source) if "--wavelength" not in option]
+        options = " and ".join(lacking)
+        note = f"the geometry is not known: import again with {options}"
+        if "--geometry" not in lacking:
+            note += ", or with --geometry"
+        source = replace(source, notes=[*source.notes, f"{note}, before it is needed"])
     provenance = _provenance(inputs, given)
     source, dtype = _look(source)
     folder = next(folder for folder in output.absolute().parents if folder.exists())
@@ -244,7 +249,10 @@ def _lay_out(
             value = getattr(source.partial, name)
             if np.isfinite(value):
                 columns[name] = np.float64(value)
-    table: xr.Dataset = frame_table(source.detector, columns, modules=source.modules, **provenance)
+    attributes: dict[str, Any] = {"modules": source.modules, **provenance}
+    if np.isfinite(source.saturation):
+        attributes["saturation"] = source.saturation
+    table: xr.Dataset = frame_table(source.detector, columns, **attributes)
     new_frames(
         stack,
         table,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -14,65 +12,49 @@ from hpdp_dask.errors import InputError
 from hpdp_dask.formats.cxi import read_cxi
 from hpdp_dask.formats.emc import read_emc
 from hpdp_dask.formats.euxfel import read_run
-from hpdp_dask.formats.frames import Detector
-from hpdp_dask.formats.hdf5 import is_hdf5, open_hdf5
 from hpdp_dask.formats.hdf5_frames import read_hdf5
+from hpdp_dask.formats.image_series import (
+    IMAGE_KINDS,
+    IMAGE_SUFFIXES,
+    SeriesReader,
+    natural_key,
+    read_image_header,
+    read_series,
+    same_geometry,
+    series_name,
+)
+from hpdp_dask.formats.nexus import linked_files, read_nexus
 from hpdp_dask.formats.numpy_frames import read_numpy
-from hpdp_dask.formats.stored_frames import Reader, StoredFrames, Unit
+from hpdp_dask.formats.packed_files import unpacked_name
+from hpdp_dask.formats.panel_stills import read_panel_still
+from hpdp_dask.formats.still_images import ImageHeader
+from hpdp_dask.formats.stored_frames import StoredFrames, Unit
+from hpdp_dask.frames.beam import check_beam
 from hpdp_dask.frames.geometry import Given, with_detector
-from hpdp_dask.stacks.frame_schema import FRAME_KIND
+from hpdp_dask.frames.kinds import Kind, holds_frames, images_in, kind_of
+from hpdp_dask.frames.stored_stacks import is_stack, read_stack
 
-Kind = Literal["run", "emc", "cxi", "hdf5", "numpy"]
+__all__ = [
+    "check_complete",
+    "data_set_name",
+    "holds_frames",
+    "kind_of",
+    "lacking_options",
+    "open_source",
+    "open_sources",
+]
 
-_HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".cxi")
-_READ = {"cxi": read_cxi, "hdf5": read_hdf5, "numpy": read_numpy, "run": read_run}
+_READ: dict[Kind, Callable[[Path, str | None], StoredFrames]] = {
+    "cxi": read_cxi,
+    "hdf5": read_hdf5,
+    "nexus": read_nexus,
+    "numpy": read_numpy,
+    "panels": read_panel_still,
+    "run": read_run,
+}
 
-
-def kind_of(path: Path) -> Kind | None:
-    """Tell in which of the formats of frames a file or folder is.
-
-    Parameters
-    ----------
-    path : Path
-        Something that exists.
-
-    Returns
-    -------
-    str or None
-        None where it is none of them; a Zarr stack is none.
-    """
-    if path.is_dir():
-        return None if (path / "zarr.json").exists() else "run"
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] in ([".npy"], [".npz"]) or suffixes[-2:] == [".npy", ".gz"]:
-        return "numpy"
-    if suffixes[-1:] == [".emc"]:
-        return "emc"
-    if not is_hdf5(path):
-        return "hdf5" if suffixes[-1:] and suffixes[-1] in _HDF5_SUFFIXES else None
-    with open_hdf5(path) as file:
-        if "place_ones" in file:
-            return "emc"
-        if "INDEX/trainId" in file:
-            return "run"
-        return "cxi" if "entry_1" in file or "cxi_version" in file else "hdf5"
-
-
-def holds_frames(path: Path) -> bool:
-    """Tell whether a path is a stack of frames, or a file or run in a format of frames.
-
-    Parameters
-    ----------
-    path : Path
-        Need not exist.
-    """
-    if not path.exists():
-        return False
-    try:
-        described = json.loads((path / "zarr.json").read_bytes())
-    except (OSError, ValueError):
-        return kind_of(path) is not None
-    return isinstance(described, dict) and described.get("attributes", {}).get("kind") == FRAME_KIND
+#: Formats of crystallography, in which the beam must make sense.
+OF_CRYSTALS = (*IMAGE_KINDS, "nexus", "panels")
 
 
 def open_source(
@@ -87,12 +69,13 @@ def open_source(
     dataset: str | None = None,
     unit: Unit | None = None,
 ) -> StoredFrames:
-    """Open the frames of a file or a run.
+    """Open the frames of a file, a run, or a folder of images of one series.
 
     Parameters
     ----------
     path : path
-        A CXI, `.emc`, HDF5 or NumPy file, or the folder of a run of European XFEL.
+        A CBF, SMV, MarCCD, NeXus, CXI, `.emc`, HDF5 or NumPy file, a folder of images, or the
+        folder of a run of European XFEL.
     geometry : path, optional
         A CrystFEL `.geom` file, or a detector file of Dragonfly.
     mask : path, optional
@@ -117,153 +100,204 @@ def open_source(
     InputError
         What is wrong with the file or with what is said of it.
     """
-    path = Path(path).absolute()  # workers may be elsewhere
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder.")
-    kind = kind_of(path)
-    if kind is None:
-        raise InputError(
-            f"{path}: no frames that are read; expected CXI, .emc, HDF5 or NumPy, or the folder of "
-            "a run of European XFEL."
-        )
-    if kind == "emc":
-        if dataset is not None:
-            raise InputError(f"{path}: an .emc file has one set of frames; leave --dataset out.")
-        source = read_emc(path)
-    else:
-        source = _READ[kind](path, dataset)
-    source = with_detector(
-        source,
-        Given(
-            geometry=None if geometry is None else Path(geometry),
-            mask=None if mask is None else Path(mask),
-            wavelength=wavelength,
-            distance=distance,
-            pixel_size=pixel_size,
-            center=center,
-        ),
+    found = open_sources(
+        [path],
+        geometry=geometry,
+        mask=mask,
+        wavelength=wavelength,
+        distance=distance,
+        pixel_size=pixel_size,
+        center=center,
+        dataset=dataset,
+        unit=unit,
     )
-    if source.flat and source.shape[0] > 1 and geometry is None:
-        rows, columns = source.shape
-        note = f"{path}: {rows * columns} pixels are taken for {rows} x {columns}; --geometry tells"
-        source = replace(source, notes=[*source.notes, note])
-    return source if unit is None else replace(source, unit=unit)
+    if len(found) > 1:
+        names = ", ".join(data_set_name(source) for source in found[:4])
+        raise InputError(
+            f"{path}: holds {len(found)} sets of images ({names}{', ...' if found[4:] else ''}); "
+            "name the files of one of them."
+        )
+    return found[0]
 
 
-@dataclass(frozen=True)
-class JoinedReader:
-    """Reads the frames of several sources one after another.
+def open_sources(
+    paths: Iterable[str | Path],
+    *,
+    geometry: str | Path | None = None,
+    mask: str | Path | None = None,
+    wavelength: float | None = None,
+    distance: float | None = None,
+    pixel_size: float | None = None,
+    center: tuple[float, float] | None = None,
+    dataset: str | None = None,
+    unit: Unit | None = None,
+) -> list[StoredFrames]:
+    """Open frames as data sets: each a file of many frames, or a series of images.
 
-    Attributes
-    ----------
-    readers : tuple of callable
-    ends : tuple of int
-        The frame after the last of each.
-    dtype : dtype
-    """
-
-    readers: tuple[Reader, ...]
-    ends: tuple[int, ...]
-    dtype: np.dtype
-
-    def __call__(self, start: int, stop: int) -> np.ndarray:
-        """Read frames from `start` to before `stop`."""
-        parts = []
-        begin = 0
-        for reader, end in zip(self.readers, self.ends, strict=True):
-            if begin < stop and start < end:
-                found = reader(max(start, begin) - begin, min(stop, end) - begin)
-                parts.append(found.astype(self.dtype, copy=False))
-            begin = end
-        return np.concatenate(parts) if len(parts) != 1 else parts[0]
-
-
-def join(sources: Sequence[StoredFrames]) -> StoredFrames:
-    """Put the frames of several sources one after another.
+    Images are of one series if they lie in one folder, have one name but for the last number in
+    it, and agree in size and geometry. They are ordered by the numbers in their names.
 
     Parameters
     ----------
-    sources : sequence of StoredFrames
-        At least one.
+    paths : iterable of path
+        Files and folders as for `open_source`, and stacks of frames.
+    geometry, mask, wavelength, distance, pixel_size, center, dataset, unit
+        As for `open_source`; of all data sets.
 
     Returns
     -------
-    StoredFrames
-        With the columns that all of them have. A pixel is good where it is in all of them.
+    list of StoredFrames
+        In the order in which they were named first. They can be pickled.
 
     Raises
     ------
     InputError
-        They differ in pixels, unit or geometry.
+        What is wrong with the files or with what is said of them.
     """
-    first = sources[0]
-    if len(sources) == 1:
-        return first
-    for other in sources[1:]:
-        for what, here, there in (
-            ("the frames", _pixels(first), _pixels(other)),
-            ("the numbers", first.unit, other.unit),
-        ):
-            if here != there:
-                raise InputError(
-                    f"{other.path}: {what} are {there}, those of {first.path} {here}; import them "
-                    "apart."
-                )
-        if not _same(first.detector, other.detector):
+    given = Given(
+        geometry=None if geometry is None else Path(geometry),
+        mask=None if mask is None else Path(mask),
+        wavelength=wavelength,
+        distance=distance,
+        pixel_size=pixel_size,
+        center=center,
+    )
+    found: list[StoredFrames] = []
+    for (_, _, kind), members in _grouped(paths).items():
+        if kind in IMAGE_KINDS:
+            if dataset is not None:
+                raise InputError(f"{members[0]}: holds one image; leave --dataset out.")
+            series = _of_one_geometry([read_image_header(path, kind) for path in members])
+            opened = [read_series(headers, kind) for headers in series]
+        else:
+            opened = [_read(path, kind, dataset) for path in members]
+        found.extend(_completed(source, kind, given, unit) for source in opened)
+    return found
+
+
+def lacking_options(source: StoredFrames) -> list[str]:
+    """Name the options that give what is not known of where on the detector which resolution is.
+
+    Returns
+    -------
+    list of str
+        With units; empty where all is known.
+    """
+    detector, partial = source.detector, source.partial
+    wavelength = partial.wavelength if detector is None else detector.wavelength
+    lacking = [] if np.isfinite(wavelength) else ["--wavelength (Å)"]
+    if detector is None and source.modules > 1:
+        lacking.append("--geometry")
+    elif detector is None:
+        lacking += [
+            f"--{name.replace('_', '-')} (m)"
+            for name in ("pixel_size", "distance")
+            if not np.isfinite(getattr(partial, name))
+        ]
+    return lacking
+
+
+def check_complete(source: StoredFrames) -> None:
+    """Check that all is known of a source that says where on the detector which resolution is.
+
+    Raises
+    ------
+    InputError
+        Something is not known: it names the options that give it.
+    """
+    lacking = lacking_options(source)
+    if lacking:
+        raise InputError(
+            f"{source.path}: the file does not say all of the geometry; give {', '.join(lacking)}."
+        )
+
+
+def data_set_name(source: StoredFrames) -> str:
+    """Name a data set as a person would: what the names of its files share."""
+    whole = unpacked_name(source.path)
+    shared = series_name(source.path) if isinstance(source.reader, SeriesReader) else whole
+    return Path(shared).stem.rstrip("_-.") or whole
+
+
+def _grouped(paths: Iterable[str | Path]) -> dict[tuple[Path, str, Kind | None], list[Path]]:
+    """Put files of single images together that belong to one series, each other path apart."""
+    groups: dict[tuple[Path, str, Kind | None], list[Path]] = {}
+    for number, given in enumerate(paths):
+        path = Path(given).absolute()  # workers may be elsewhere
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file or folder.")
+        kind = None if is_stack(path) else kind_of(path)
+        for file in images_in(path) if kind == "images" else [path]:
+            of_file = kind_of(file) if kind == "images" else kind
+            series = of_file in IMAGE_KINDS
+            key = (file.parent, series_name(file)) if series else (file, str(number))
+            groups.setdefault((*key, of_file), []).append(file)
+    for members in groups.values():
+        members.sort(key=lambda path: natural_key(path.name))
+    return _without_linked(groups)
+
+
+def _without_linked(
+    groups: dict[tuple[Path, str, Kind | None], list[Path]],
+) -> dict[tuple[Path, str, Kind | None], list[Path]]:
+    """Leave data files out whose master file, which says more, is there too."""
+    masters = {path for path, _, kind in groups if kind == "nexus"}
+    linked = {file for path in masters for file in linked_files(path)} - masters
+    return {key: members for key, members in groups.items() if key[0] not in linked}
+
+
+def _of_one_geometry(headers: Sequence[ImageHeader]) -> list[list[ImageHeader]]:
+    """Put images together that are of one detector at one place and of one wavelength."""
+    series: list[list[ImageHeader]] = []
+    for header in headers:
+        for members in series:
+            if same_geometry(members[0], header):
+                members.append(header)
+                break
+        else:
+            series.append([header])
+    return series
+
+
+def _read(path: Path, kind: Kind | None, dataset: str | None) -> StoredFrames:
+    """Open a file or folder of many frames."""
+    if is_stack(path):
+        return read_stack(path)
+    if kind is None:
+        if unpacked_name(path).lower().endswith(IMAGE_SUFFIXES):
             raise InputError(
-                f"{other.path}: has another geometry or wavelength than {first.path}; give one "
-                "with --geometry and --wavelength, or import them apart."
+                f"{path}: begins as no image that is read; is it cut short? Copy the file again."
             )
-    ends = np.cumsum([source.number for source in sources])
-    dtype = np.result_type(*(source.dtype for source in sources))
-    detector, partial = first.detector, first.partial
-    if detector is not None:
-        masks = [source.detector.mask for source in sources if source.detector is not None]
-        detector = replace(detector, mask=np.maximum.reduce(masks))
-    known = [source.partial.mask for source in sources if source.partial.mask is not None]
-    if known:
-        partial = replace(partial, mask=np.maximum.reduce(known))
-    return replace(
-        first,
-        number=int(ends[-1]),
-        dtype=dtype,
-        reader=JoinedReader(tuple(s.reader for s in sources), tuple(ends.tolist()), dtype),
-        detector=detector,
-        partial=partial,
-        columns=_joined_columns(sources),
-        notes=list(dict.fromkeys(note for source in sources for note in source.notes)),
-    )
+        raise InputError(
+            f"{path}: no frames that are read; expected CBF, SMV, MarCCD, CXI, .emc, HDF5 or "
+            "NumPy, or the folder of a run of European XFEL."
+        )
+    if kind == "emc":
+        if dataset is not None:
+            raise InputError(f"{path}: an .emc file has one set of frames; leave --dataset out.")
+        return read_emc(path)
+    return _READ[kind](path, dataset)
 
 
-def _pixels(source: StoredFrames) -> str:
-    rows, columns = source.shape
-    return f"{rows} x {columns} pixels"
-
-
-def _same(a: Detector | None, b: Detector | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    names = ("pixel_x", "pixel_y", "pixel_z", "wavelength")
-    tolerance = 1e-3 * (a.pixel_size if np.isfinite(a.pixel_size) else 1e-4)
-    return all(
-        np.allclose(getattr(a, name), getattr(b, name), rtol=1e-3, atol=tolerance, equal_nan=True)
-        for name in names
-    )
-
-
-def _joined_columns(sources: Sequence[StoredFrames]) -> dict[str, np.ndarray]:
-    """Join columns; labels are counted along the classes of all."""
-    shared = [name for name in sources[0].columns if all(name in s.columns for s in sources)]
-    columns = {
-        name: np.concatenate([source.columns[name] for source in sources])
-        for name in shared
-        if name not in ("label", "class_name")
-    }
-    if "label" in shared:
-        names = sorted({str(name) for source in sources for name in source.columns["class_name"]})
-        parts = []
-        for source in sources:
-            place = [names.index(str(name)) for name in source.columns["class_name"]]
-            parts.append(np.array([*place, -1], np.int32)[source.columns["label"]])
-        columns |= {"label": np.concatenate(parts), "class_name": np.array(names, object)}
-    return columns
+def _completed(
+    source: StoredFrames, kind: Kind | None, given: Given, unit: Unit | None
+) -> StoredFrames:
+    """Put what the user says to what the file says, and look at both."""
+    told = source.detector is not None or source.partial.center is not None
+    source = with_detector(source, given)
+    notes = list(source.notes)
+    if kind in OF_CRYSTALS:
+        notes += check_beam(source, given.names())
+        if not told and given.center is None and given.geometry is None:
+            notes.append(
+                f"{source.path}: does not say where the beam is; the middle of the detector is "
+                "taken, --center tells"
+            )
+    if source.flat and source.shape[0] > 1 and given.geometry is None:
+        rows, columns = source.shape
+        notes.append(
+            f"{source.path}: {rows * columns} pixels are taken for {rows} x {columns}; --geometry "
+            "tells"
+        )
+    source = replace(source, notes=notes)
+    return source if unit is None else replace(source, unit=unit)

@@ -6,7 +6,7 @@ evenly over them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,10 @@ import numpy as np
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.frames import BAD, GOOD, Detector
 from hpdp_dask.frames.counts import to_counts
-from hpdp_dask.frames.describe_frames import known_of, known_of_stack
+from hpdp_dask.frames.describe_frames import known_of
 from hpdp_dask.frames.sources import open_source
+from hpdp_dask.frames.stored_stacks import is_stack, read_stack
 from hpdp_dask.stacks.findings import Finding
-from hpdp_dask.stacks.frame_schema import FRAME_VARIABLES
-from hpdp_dask.stacks.frames import open_frames
 from hpdp_dask.stacks.shards import ImageReader
 
 #: Frames that are looked at, if they are not more than these bytes.
@@ -31,6 +30,8 @@ WAVELENGTHS = (0.3, 60.0)
 PIXEL_SIZES = (2e-5, 2e-3)
 #: Share of the photons of a sample that one pixel may have, and of pixels that may be masked.
 HOTTEST, MASKED = 0.05, 0.5
+#: Share of the pixels of a frame that may be saturated.
+SATURATED = 0.01
 
 
 def validate_frames(path: str | Path) -> list[Finding]:
@@ -50,47 +51,35 @@ def validate_frames(path: str | Path) -> list[Finding]:
         There is no such file, or it cannot be opened.
     """
     path = Path(path)
-    notes: list[str] = []
     # a file may lack what --geometry and --wavelength will say
-    lacking = "warning"
-    if path.is_dir() and (path / "zarr.json").exists():
-        lacking = "error"
-        stack = open_frames(path)
-        reader = ImageReader(path)
-        detector, mask, wavelength = known_of_stack(stack)
-        columns = {
-            str(name): stack[name].values
-            for name in stack.data_vars
-            if name in FRAME_VARIABLES and stack[name].dims == ("frame",)
-        }
-        number, shape, unit = reader.number, reader.image_shape, reader.layout.array
-        read: Callable[[int, int], np.ndarray] = reader.read
+    lacking = "error" if is_stack(path) else "warning"
+    if is_stack(path):
+        source = read_stack(path)
         try:
-            _check_shards(reader)
+            _check_shards(ImageReader(path))
         except InputError as error:
             return [Finding("error", "frames", str(error))]
     else:
         source = open_source(path)
-        detector, mask, wavelength = known_of(source)
-        columns, notes = dict(source.columns), list(source.notes)
-        number, shape, unit, read = source.number, source.shape, source.unit, source.read
+    detector, mask, wavelength = known_of(source)
     findings = [
-        *(Finding("warning", "file", note) for note in notes),
+        *(Finding("warning", "file", note) for note in source.notes),
         *_check_detector(detector, wavelength, lacking),
         *_check_mask(mask),
-        *_check_identity(columns),
+        *_check_identity(source.columns),
     ]
+    counted = source.unit == "photons"
     try:
-        frames = _sample(read, number, shape)
-        if unit == "photons":
+        frames = _sample(source.read, source.number, source.shape)
+        if counted:
             bad = None if mask is None else mask == BAD
             frames = {frame: to_counts(image, bad, frame, path) for frame, image in frames.items()}
     except InputError as error:
-        topic = "photons" if unit == "photons" else "frames"
-        return [*findings, Finding("error", topic, str(error))]
+        return [*findings, Finding("error", "photons" if counted else "frames", str(error))]
     images = np.concatenate(list(frames.values()))
-    good = np.ones(shape, bool) if mask is None else mask == GOOD
-    check = _check_photons if unit == "photons" else _check_adu
+    good = np.ones(source.shape, bool) if mask is None else mask == GOOD
+    findings += _check_saturation(images, good, source.saturation)
+    check = _check_photons if counted else _check_adu
     return [*findings, *check(images, good)]
 
 
@@ -155,7 +144,7 @@ def _check_mask(mask: np.ndarray | None) -> list[Finding]:
     return [Finding("ok", "mask", message)]
 
 
-def _check_identity(columns: dict[str, np.ndarray]) -> list[Finding]:
+def _check_identity(columns: Mapping[str, np.ndarray]) -> list[Finding]:
     """Check that trains rise and that no pulse is there twice."""
     if "train_id" not in columns:
         return []
@@ -174,6 +163,21 @@ def _check_identity(columns: dict[str, np.ndarray]) -> list[Finding]:
         advice = "thresholds of each train still hold; was the run merged by hand?"
         return [Finding("warning", "trains", message, advice)]
     return [Finding("ok", "trains", f"{len(np.unique(trains))} in order")]
+
+
+def _check_saturation(images: np.ndarray, good: np.ndarray, saturation: float) -> list[Finding]:
+    """Look for frames of which a large part counted no further."""
+    if not np.isfinite(saturation):
+        return []
+    shares = np.array([np.mean(image[good] >= saturation) for image in images])
+    worst = float(shares.max(initial=0))
+    if worst <= SATURATED:
+        return [Finding("ok", "saturation", f"up to {100 * worst:.2g} % of the pixels of a frame")]
+    message = (
+        f"{int((shares > SATURATED).sum())} of {len(images)} frames have more than "
+        f"{100 * SATURATED:g} % of their pixels at {saturation:g} or above"
+    )
+    return [Finding("warning", "saturation", message, "was the beam attenuated too little?")]
 
 
 def _check_photons(photons: np.ndarray, good: np.ndarray) -> list[Finding]:

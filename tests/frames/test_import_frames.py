@@ -313,7 +313,7 @@ def test_the_beam_center_of_a_flat_detector(saved):
 def test_files_that_are_none(output, tmp_path):
     refused("there is no such file", [tmp_path / "none.cxi"], output)
     (tmp_path / "a.txt").write_text("hello")
-    refused("no frames that are read; expected CXI", [tmp_path / "a.txt"], output)
+    refused("no frames that are read; expected CBF", [tmp_path / "a.txt"], output)
     (tmp_path / "a.h5").write_text("hello")
     refused("not an HDF5 file", [tmp_path / "a.h5"], output)
     with h5py.File(tmp_path / "b.h5", "w") as file:
@@ -363,7 +363,7 @@ def test_memory_does_not_grow_with_the_frames(tmp_path, output):
     )
     began = time.perf_counter()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "open_source", lambda *_, **__: source)
+        patch.setattr(module, "open_sources", lambda *_, **__: [source])
         import_frames([tmp_path], output)
     assert max(largest) * 256 * 256 * 4 <= 16 * 2**20
     assert time.perf_counter() - began < 60
