@@ -59,7 +59,7 @@ def read_model(path: Path, assembly: str | None = None) -> AtomicModel:
         position or a B-factor that is not finite.
     """
     path = Path(path)
-    structure = _read_structure(path)
+    structure = read_structure(path)
     del structure[1:]
     names = [found.name for found in structure.assemblies]
     if assembly is None:
@@ -97,7 +97,14 @@ def read_model(path: Path, assembly: str | None = None) -> AtomicModel:
     )
 
 
-def _read_structure(path: Path) -> gemmi.Structure:
+def read_structure(path: Path) -> gemmi.Structure:
+    """Read a PDB or mmCIF file as gemmi has it.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, is no model, or holds no atoms.
+    """
     try:
         structure = gemmi.read_structure(str(path))
     except OSError as error:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import yaml
 
-from hpdp_dask.errors import InputError
 from hpdp_dask.formats.frames import GOOD
 from hpdp_dask.spi.simulate import Settings, Species, read_pairs, simulate, true_labels
 from hpdp_dask.stacks.frames import detector_of, open_frames, unit_of
 from hpdp_dask.stacks.shards import ImageReader
 from hpdp_dask.workflow.folder import RunFolder, output_folder
 from hpdp_dask.workflow.reconstruction import describe_cluster
+from hpdp_dask.workflow.settings_file import merge_settings
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -57,31 +56,10 @@ def gather_settings(
     InputError
         The file is no YAML of names and values.
     """
-    told: dict[str, Any] = {} if file is None else _read_yaml(file)
-    for section, options in given.items():
-        known = {name: value for name, value in options.items() if value is not None}
-        if not section:
-            told |= known
-        elif known:
-            before = told.get(section)
-            told[section] = (dict(before) if isinstance(before, Mapping) else {}) | known
+    told = merge_settings(file, given)
     if kinds is not None:
         told["kinds"] = read_pairs(kinds, "--kinds")
     return told
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise InputError(f"{file}: no YAML{line}; write names with their values.") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{file}: holds no names with values, as number: 1000.")
-    return found
 
 
 def run_spi_simulation(

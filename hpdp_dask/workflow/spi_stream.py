@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from hpdp_dask import __version__
 from hpdp_dask.dataflow.stream.batches import Source
@@ -32,8 +30,9 @@ from hpdp_dask.spi.stream.scenario import Scenario
 from hpdp_dask.spi.stream.sums import ClassMeans
 from hpdp_dask.spi.stream.training import Settings, newest_model
 from hpdp_dask.stacks.frames import open_frames
-from hpdp_dask.workflow.record import Stage, cpu_seconds, start_record, write_run
+from hpdp_dask.workflow.record import start_record, write_run
 from hpdp_dask.workflow.stream_folder import held_folder
+from hpdp_dask.workflow.stream_running import shared_of, stream_results, timed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -126,6 +125,10 @@ def run_live(
         If something is not as it must be.
     """
     settings.check()
+    if isinstance(source, Replay) and source.unit != "photons":
+        raise InputError(
+            f"{source.path}: frames are in ADU; make photons of them with hpdp spi calibrate first."
+        )
     shared = None if like is None else shared_of(like)
     given = None if model is None else labelling_of(model.name, load_model(model))
     if into_stack:
@@ -180,27 +183,6 @@ def run_live(
 
 def _nothing(live: Live) -> AbstractContextManager[None]:
     return nullcontext()
-
-
-@contextmanager
-def timed(record: RunRecord, name: str) -> Iterator[None]:
-    """Time what is done inside, as a stage of a run."""
-    wall, cpu = time.perf_counter(), cpu_seconds()
-    yield
-    stage = Stage(
-        name=name,
-        times=1,
-        wall_seconds=time.perf_counter() - wall,
-        cpu_seconds=max(0.0, cpu_seconds() - cpu),
-    )
-    record.stages = [*record.stages, stage]
-
-
-def shared_of(path: Path) -> xr.Dataset:
-    """Give all variables of a stack that are not of frames."""
-    stack = open_frames(path)
-    names = [name for name in stack.variables if "frame" not in stack[name].dims]
-    return stack[names].load()
 
 
 def _check_stack(source: Source, overwrite: bool) -> None:
@@ -319,20 +301,10 @@ def results_of(seen: Snapshot, scenario: Scenario) -> dict[str, Any]:
         if seen.model is not None
         else ()
     )
-    median, lag_95, lag_99, greatest = seen.lag
     return {
-        "frames": seen.frames,
-        "hits": seen.chosen,
-        "set_aside": dict(seen.asides),
-        "missing": seen.missing,
+        **stream_results(seen),
         "model": seen.model,
         "classes": counts,
         "unlabelled": seen.unlabelled if seen.model is not None else seen.chosen,
-        "frames_a_second": seen.mean_rate,
-        "lag_seconds": {"median": median, "95 %": lag_95, "99 %": lag_99, "greatest": greatest},
-        "milliseconds_a_frame": {
-            name: 1000.0 * seconds / max(1, seen.came)
-            for name, seconds in seen.seconds_by_part.items()
-        },
         "trained": [vars(trained) for trained in scenario.status.trained],
     }

@@ -1,17 +1,15 @@
-"""The report of a stream: what came, what it is, how long it took."""
+"""The report of a stream of single particles: what came, what it is, how long it took."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hpdp_dask.dataflow.stream.batches import REASONS
 from hpdp_dask.errors import InputError
 from hpdp_dask.spi.stream.recipe import SIZES
 from hpdp_dask.stacks.frames import detector_of, open_frames
 from hpdp_dask.workflow.report import Section, Table, write_report
+from hpdp_dask.workflow.stream_sections import aside_sections, course_sections, stream_headline
 
 if TYPE_CHECKING:
     from hpdp_dask.dataflow.stream.driver import Stream
@@ -37,16 +35,14 @@ def write_stream_report(
     headline = {
         "Frames": f"{seen.frames:,}",
         "Hits": f"{seen.chosen:,} ({100 * share:.1f} %)",
-        "Set aside": f"{sum(seen.asides.values()):,}",
-        "Frames a second": f"{seen.mean_rate:,.0f}" if seen.came else "",
-        "Lag, 95 %": "" if np.isnan(seen.lag[1]) else f"{seen.lag[1]:.2f} s",
+        **stream_headline(seen),
         "Model": seen.model or "none",
     }
     sections = [
         *_classes(stream, labelling, seen),
         *_hits(stream, seen),
-        *_course(seen),
-        *_asides(seen),
+        *course_sections(seen),
+        *aside_sections(seen),
     ]
     name = stream.folder.path.name
     path = stream.folder.path / "report.html"
@@ -89,30 +85,3 @@ def _hits(stream: Stream, seen: Snapshot) -> list[Section]:
         return []
     chart = size_chart(counts, SIZES.edges, "Diameter of the sphere that scatters like the hit")
     return [Section("Hits", "powder.npy is the mean of all hits.", [chart])]
-
-
-def _course(seen: Snapshot) -> list[Section]:
-    from hpdp_dask.workflow.stream_figures import course_chart
-
-    if len(seen.moments) < 2:
-        return []
-    rows = [
-        (part, 1000.0 * seconds / max(1, seen.came))
-        for part, seconds in sorted(seen.seconds_by_part.items(), key=lambda each: -each[1])
-    ]
-    return [
-        Section(
-            "Course",
-            "The lag of a frame is the time from its arrival to its result on disk.",
-            [course_chart(seen.moments, "Frames a second, and the lag of 95 % of them")],
-            Table(("Work of", "CPU ms a frame"), rows),
-        )
-    ]
-
-
-def _asides(seen: Snapshot) -> list[Section]:
-    if not seen.asides:
-        return []
-    rows = [(reason, REASONS[reason], number) for reason, number in sorted(seen.asides.items())]
-    text = "set_aside.jsonl names them; frames that were set aside for their values are in results."
-    return [Section("Set aside", text, table=Table(("Reason", "Frames that", "Number"), rows))]

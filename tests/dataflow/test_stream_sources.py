@@ -13,9 +13,19 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_loop import wait_for
-from stream_measures import MEASURES, SHAPE, ArrayFile, Lit, draw_photons, is_hit, lit_pixels
+from stream_measures import (
+    MEASURES,
+    SHAPE,
+    ArrayFile,
+    Lit,
+    Means,
+    draw_photons,
+    is_hit,
+    lit_pixels,
+)
 
 from hpdp_dask.dataflow.stream import directory as stream_directory
+from hpdp_dask.dataflow.stream import listing
 from hpdp_dask.dataflow.stream import messages as stream_messages
 from hpdp_dask.dataflow.stream.batches import Aside, Batch, EndOfStream
 from hpdp_dask.dataflow.stream.directory import Directory
@@ -45,6 +55,22 @@ def test_intervals_are_a_set(spans):
     assert [number in intervals for number in range(70)] == [n in numbers for n in range(70)]
     span = max(numbers) - min(numbers) + 1 if numbers else 0
     assert intervals.missing == span - len(numbers)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 6)), max_size=20),
+    st.integers(0, 70),
+    st.integers(0, 70),
+)
+def test_gaps_are_what_is_not_there(spans, start, stop):
+    intervals, numbers = Intervals(), set()
+    for first, length in spans:
+        intervals.add(first, first + length)
+        numbers |= set(range(first, first + length))
+    gaps = list(intervals.gaps(start, stop))
+    assert all(low < high for low, high in gaps)
+    found = [number for low, high in gaps for number in range(low, high)]
+    assert found == [number for number in range(start, stop) if number not in numbers]
 
 
 # ---------------------------------------------------------------------------------------- messages
@@ -318,7 +344,7 @@ def test_files_keep_their_numbers_when_the_stream_goes_on(client, incoming, tmp_
 
 
 def test_a_file_that_changes_after_it_was_taken_is_set_aside(incoming, tmp_path, monkeypatch):
-    monkeypatch.setattr(stream_directory, "_LOOKS", 2)
+    monkeypatch.setattr(listing, "_LOOKS", 2)
     photons = draw_photons(40)
     put(incoming / "a.npy", photons[:20])
     source = directory(incoming, settle=0.1)
@@ -328,6 +354,67 @@ def test_a_file_that_changes_after_it_was_taken_is_set_aside(incoming, tmp_path,
     aside = wait_for(lambda: source.next(0.1))
     assert (aside.reason, aside.what) == ("changed", str(incoming / "a.npy"))
     assert everything(source) == []  # told once
+
+
+def test_files_are_put_together_to_batches_as_far_as_they_are_alike(incoming, tmp_path):
+    photons = draw_photons(30)
+    for place in range(5):
+        put(incoming / f"a{place}.npy", photons[6 * place : 6 * place + 6])
+    put(incoming / "b.npy", np.zeros((4, 3, 3), np.uint8))
+    put(incoming / "c.npy", np.zeros((50, 3, 3), np.uint8))
+    source = directory(incoming, settle=0.1)
+    source.begin(tmp_path, set())
+    batches = everything(source)
+    assert [batch.frames for batch in batches] == [20, 10, 20, 20, 14]
+    found = [batch.read() for batch in batches]
+    np.testing.assert_array_equal(
+        np.concatenate([block["photons"] for block in found[:2]]), photons
+    )
+    assert [len(batch.parts) for batch in batches] == [4, 2, 2, 0, 0]
+    assert source.place_of(7) == (str(incoming / "a1.npy"), 1)
+    # some of it is done when another process goes on, which puts the rest together anew
+    again = directory(incoming, settle=0.1)
+    again.begin(tmp_path, {batches[1].name, batches[4].name})
+    rest = [again.next(0.1) for _ in range(3)]
+    assert [batch.name for batch in rest] == [batches[place].name for place in (0, 2, 3)]
+    block = again.again(batches[1].name)()
+    np.testing.assert_array_equal(block["photons"], photons[20:])
+    assert block["frame_id"].values.tolist() == list(range(20, 30))
+
+
+def test_a_file_that_fails_costs_no_other(client, incoming, tmp_path):
+    photons = draw_photons(20)
+    for place in range(10):
+        put(incoming / f"{place}.npy", photons[2 * place : 2 * place + 2])
+    poisoned = np.full((2, *SHAPE), 99, np.uint8)
+    put(incoming / "x.npy", poisoned)
+    put(incoming / "y.npy", poisoned + 1)
+    recipe = Recipe(tmp_path / "live", (Lit(), Means(poison=99)))
+    source = directory(incoming)
+    stream = Stream(source, recipe, client=client)
+    stream.run()
+    seen = stream.figures.snapshot()
+    assert (seen.frames, seen.asides) == (22, {"failed": 2})
+    (aside,) = stream.folder.asides()
+    assert (aside.what, aside.words) == ("frames 000000000020-000000000021", "poison.")
+
+
+def test_a_folder_that_has_not_changed_is_not_read_again(incoming, monkeypatch):
+    (incoming / "run").mkdir()
+    put(incoming / "run" / "a.npy", draw_photons(1))
+    put(incoming / "B.NPY", draw_photons(1))
+    (incoming / "c_master.npy").write_bytes(b"")
+    for folder in (incoming, incoming / "run"):
+        os.utime(folder, (1e9, 1e9))
+    found = listing.Listing(incoming, (".npy",), ("_master.npy",))
+    names = ["B.NPY", "run/a.npy"]
+    assert [file for file, _ in found.look(())] == names
+    monkeypatch.setattr(os, "scandir", None)  # nobody asks
+    assert [file for file, _ in found.look(())] == names
+    assert [file for file, _ in found.look({"B.NPY"})] == ["run/a.npy"]
+    monkeypatch.undo()
+    put(incoming / "run" / "d.npy", draw_photons(1))
+    assert [file for file, _ in found.look({"B.NPY"})] == ["run/a.npy", "run/d.npy"]
 
 
 def test_frames_of_another_detector_fail(client, incoming, tmp_path):

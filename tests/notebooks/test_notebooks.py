@@ -28,6 +28,12 @@ SHOWN = {
         "nanoparticle",
         "several",
     ],
+    "06_crystallography": [
+        "run.zarr",
+        "several_lattices_probability",
+        "correlation of 1/d",
+        "several found",
+    ],
 }
 
 

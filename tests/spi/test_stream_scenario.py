@@ -11,11 +11,11 @@ from live_frames import LEAST, NAMES, draw, make_stack
 
 from hpdp_dask.dataflow.stream.folder import StreamFolder
 from hpdp_dask.errors import InputError
+from hpdp_dask.frames.live_sources import open_live
 from hpdp_dask.spi.classify import save_model, train
 from hpdp_dask.spi.features import Features
 from hpdp_dask.spi.labels import LabelLog
 from hpdp_dask.spi.stream.recipe import FindHits, HitRule, labelling_of
-from hpdp_dask.spi.stream.sources import open_live
 from hpdp_dask.spi.stream.sums import ClassSums, HitSum
 from hpdp_dask.spi.stream.training import Settings
 from hpdp_dask.stacks.frames import open_frames

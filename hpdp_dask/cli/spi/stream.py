@@ -12,10 +12,11 @@ import typer
 
 from hpdp_dask.cli import options
 from hpdp_dask.cli.options import Interrupted
-from hpdp_dask.cli.spi.stream_running import Ended, lines, tell_page
+from hpdp_dask.cli.stream_running import Ended, lines, tell_page
 from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 if TYPE_CHECKING:
+    from hpdp_dask.dataflow.stream.figures import Snapshot
     from hpdp_dask.workflow.record import RunRecord
     from hpdp_dask.workflow.spi_stream import Live
 
@@ -165,8 +166,8 @@ def stream_command(
     --label-page`
     """
     from hpdp_dask.dataflow.progress import Progress
+    from hpdp_dask.frames.live_sources import open_live
     from hpdp_dask.spi.stream.recipe import HitRule
-    from hpdp_dask.spi.stream.sources import open_live
     from hpdp_dask.spi.stream.training import Settings
     from hpdp_dask.workflow.spi_stream import run_live
     from hpdp_dask.workflow.stream_folder import check_folder
@@ -208,7 +209,12 @@ def stream_command(
                 pages.callback(live_page.stop)
                 shown.append(live_page)
                 tell_page("Page", live_page.url, live_page.server.port, address)
-            with ended.by_signals(live), lines(live):
+
+            def told(seen: Snapshot) -> str:
+                left = f", {seen.unlabelled:,} to be labelled" if seen.model else ""
+                return f"{left}; {live.scenario.status.words}"
+
+            with ended.by_signals(live.stream), lines(live.stream, told):
                 yield
 
         def ask(pool: Any, log: Path) -> None:

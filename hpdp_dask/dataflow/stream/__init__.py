@@ -7,6 +7,7 @@
     task         what a worker does with a batch
     folder       the files of a stream, from which it goes on
     totals       running sums, which can be had at any moment
+    ranking      frames that stand out, and columns that are followed
     figures      rates, lag and counts, as they are now
     stack        what was found, as a stack of frames
 

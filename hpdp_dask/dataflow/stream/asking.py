@@ -59,6 +59,10 @@ class Asking:
         """Hear that a batch is not under way any more."""
         self._room.release()
 
+    def add(self, batches: int) -> None:
+        """Hear that so many more batches are under way than were asked for."""
+        self._room.add(batches)
+
     def _run(self) -> None:
         try:
             while not self._halt.is_set():
@@ -107,6 +111,11 @@ class Room:
                 return False
             self._taken += 1
             return True
+
+    def add(self, places: int) -> None:
+        """Take places, whether there are so many or not."""
+        with self._condition:
+            self._taken += places
 
     def release(self) -> None:
         """Give a place back."""

@@ -37,12 +37,18 @@ class Batch:
     read : callable
         Gives the frames, in whatever process: `photons` (frame, y, x) in memory, `frame_id`
         (frame,) int64, and what else is known of each frame. Is pickled into the task.
+    geometry : int
+        Which of the geometries of the source its frames have.
+    parts : tuple of Batch
+        The same frames, file by file, where they are of several.
     """
 
     name: str
     frames: int
     arrived: tuple[float, float]
     read: Callable[[], xr.Dataset]
+    geometry: int = 0
+    parts: tuple[Batch, ...] = ()
 
 
 def batch_name(first: int, last: int) -> str:
@@ -131,14 +137,17 @@ class Source(Protocol):
             Nothing more will come.
         """
 
-    def shared(self) -> xr.Dataset | None:
-        """Give what all frames share, geometry and mask, as far as the source knows.
+    def shared(self, geometry: int = 0) -> xr.Dataset | None:
+        """Give what all frames of a geometry share: it, and the mask, as far as the source knows.
 
         Asked before `begin`, and if it knows nothing then, after the first batch came.
         """
 
     def again(self, name: str) -> Callable[[], xr.Dataset]:
         """Give what reads the frames of an earlier batch again, where the source keeps frames."""
+
+    def place_of(self, frame_id: int) -> tuple[str, int]:
+        """Give the file or stack that a frame is in, and its number there; for people."""
 
     def waiting(self) -> int:
         """Tell how many frames are known to be there that were not asked for."""

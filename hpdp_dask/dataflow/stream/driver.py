@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,7 +102,7 @@ class Stream:
         self.source = source
         self.recipe = recipe
         self.folder = StreamFolder(recipe.folder)
-        self.figures = Figures()
+        self.figures = Figures(recipe.traces, recipe.rankings)
         self.ended = threading.Event()
         self._client = client
         self._shared = shared
@@ -223,9 +224,9 @@ class Stream:
             self._tasks.on_each_worker(warm_up, recipe=self.recipe)
         self.source.begin(self.folder.path, self._done)
 
-    def _known_of_all(self) -> xr.Dataset | None:
-        """Give what is known of all frames, if anything."""
-        return self._shared if self._shared is not None else self.source.shared()
+    def _known_of_all(self, geometry: int = 0) -> xr.Dataset | None:
+        """Give what is known of all frames of a geometry, if anything."""
+        return self._shared if self._shared is not None else self.source.shared(geometry)
 
     def _recover(self) -> None:
         """Count what earlier processes did, on the workers."""
@@ -284,40 +285,62 @@ class Stream:
 
     def _measure(self, batch: Batch) -> None:
         """Have a batch measured."""
-        if not self.folder.shared.exists():
-            try:
-                table = shared_by_frames(self._known_of_all(), batch)
-            except InputError as error:
-                self._asking.settled()
-                self._fail(batch, str(error))
-                return
-            share(self.recipe, table)
+        if not self.folder.shared_of(batch.geometry).exists() and not self._share(batch):
+            return
         self._running.add(batch.name)
         self._tasks.submit(
             "measure",
             batch.name,
             lambda ended: self._to_do.put(partial(self._measured, batch, ended)),
             measure_batch,
-            batch,
+            replace(batch, parts=()),
             recipe=self.recipe,
             labelling=self._labelling,
+            bars=self.figures.bars,
         )
+
+    def _share(self, batch: Batch) -> bool:
+        """Write down what the frames of a geometry share, as the first ones come.
+
+        Returns
+        -------
+        bool
+            Whether they can be measured; if not, they are set aside.
+        """
+        try:
+            table = shared_by_frames(self._known_of_all(batch.geometry), batch)
+        except InputError as error:
+            self._refused(batch, str(error))
+            return False
+        share(self.recipe, table, batch.geometry)
+        return True
 
     def _measured(self, batch: Batch, future: Future) -> None:
         found = self._tasks.outcome(future)
-        self._asking.settled()
         if isinstance(found, Refusal):
-            self._fail(batch, found.message)
+            self._refused(batch, found.message)
         else:
+            self._asking.settled()
             self._take(batch, found)
         # who sees that nothing runs any more has been told of everything
         self._running.remove(batch.name)
+
+    def _refused(self, batch: Batch, words: str) -> None:
+        """Try the files of a batch one by one, or set it aside."""
+        if batch.parts:
+            self._asking.add(len(batch.parts) - 1)
+            for part in batch.parts:
+                self._measure(part)
+        else:
+            self._asking.settled()
+            self._fail(batch, words)
 
     def _take(self, batch: Batch, found: Report) -> None:
         """Take what was found of a batch."""
         self._done.add(batch.name)
         self.source.settled(batch)
-        self.figures.measured(found, batch.arrived)
+        for frame_id in self.figures.measured(found, batch.arrived):
+            self.folder.drop_picture(frame_id)
         self._announcement.advance(found.frames)
         self._sums.part(batch.name, None)
         if found.model is not None:

@@ -7,9 +7,11 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from hpdp_dask.dataflow.stream.ranking import Outstanding, Ranked, Ranking, Trace
 from hpdp_dask.dataflow.stream.report import Example, Report
 from hpdp_dask.dataflow.stream.task import Labelling
 
@@ -29,13 +31,17 @@ _EXAMPLES, _UNLABELLED = 6, 12
 
 @dataclass(frozen=True)
 class Moment:
-    """How a stream was at a time: frames a second, share chosen, lag (median, 95 %), seconds."""
+    """How a stream was at a time: frames a second, share chosen, lag (median, 95 %), seconds.
+
+    `traced` has the columns that are followed, of the frames chosen in the last seconds.
+    """
 
     time: float
     rate: float
     chosen: float
     lag: float
     lag_95: float
+    traced: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class Snapshot:
         CPU time of the workers.
     moments : list of Moment
         The past, oldest first.
+    points : dict of str to ndarray
+        Columns that are followed, of the last chosen frames.
+    ranked : dict of str to list of Ranked
+        Frames that stand out, by the name of the ranking.
     """
 
     seconds: float
@@ -98,19 +108,39 @@ class Snapshot:
     examples: Mapping[int, Sequence[Example]]
     seconds_by_part: Mapping[str, float]
     moments: Sequence[Moment]
+    points: Mapping[str, np.ndarray]
+    ranked: Mapping[str, Sequence[Ranked]]
+
+
+class _Came(NamedTuple):
+    """A batch of the last seconds: when it was done, and what was in it."""
+
+    time: float
+    frames: int
+    chosen: int
+    lags: np.ndarray
+    points: Mapping[str, np.ndarray]
 
 
 class Figures:
-    """Adds up what the tasks of a stream report."""
+    """Adds up what the tasks of a stream report.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    traces : sequence of Trace, optional
+    rankings : sequence of Ranking, optional
+    """
+
+    def __init__(self, traces: Sequence[Trace] = (), rankings: Sequence[Ranking] = ()) -> None:
+        self._traces = traces
+        self._outstanding = Outstanding(rankings)
         self._lock = threading.Lock()
         self._total = Report()
         self._labelling: Labelling | None = None
         self._labels = np.zeros(0, np.int64)
         self._examples: dict[int, deque[Example]] = {}
         self._lags = np.zeros(len(_EDGES) - 1, np.int64)
-        self._recent: deque[tuple[float, int, int, np.ndarray]] = deque()
+        self._recent: deque[_Came] = deque()
         self._moments: list[Moment] = []
         self._every = MOMENT
         self._began = time.time()
@@ -125,9 +155,16 @@ class Figures:
         with self._lock:
             report.seconds = {}
             self._total.add(report)
+            self._outstanding.add(report.ranked)
 
-    def measured(self, report: Report, arrived: tuple[float, float]) -> None:
-        """Add a batch, whose first and last frames arrived at these times."""
+    def measured(self, report: Report, arrived: tuple[float, float]) -> set[int]:
+        """Add a batch, whose first and last frames arrived at these times.
+
+        Returns
+        -------
+        set of int
+            Frames that stand out no more, so that no picture of them is needed.
+        """
         now = time.time()
         lags = now - np.linspace(*arrived, max(1, report.frames))
         counts = np.histogram(np.clip(lags, _EDGES[0], _EDGES[-1]), _EDGES)[0]
@@ -137,8 +174,16 @@ class Figures:
             self._span = min(self._span[0], arrived[0]), max(self._span[1], now)
             self._lags += counts
             self._greatest = float(np.fmax(self._greatest, lags.max()))
-            self._recent.append((now, report.frames, report.chosen, counts))
+            self._recent.append(_Came(now, report.frames, report.chosen, counts, report.points))
+            dropped = self._outstanding.add(report.ranked)
         self.labelled(report)
+        return dropped
+
+    @property
+    def bars(self) -> dict[str, float]:
+        """Give the values that frames must reach to stand out."""
+        with self._lock:
+            return self._outstanding.bars
 
     def labelled(self, report: Report) -> None:
         """Add labels that a task gave, and what it found worth showing."""
@@ -172,7 +217,7 @@ class Figures:
         """Note the present moment, if it is time to."""
         now = time.time()
         with self._lock:
-            while self._recent and now - self._recent[0][0] > WINDOW:
+            while self._recent and now - self._recent[0].time > WINDOW:
                 self._recent.popleft()
             if self._moments and now - self._moments[-1].time < self._every:
                 return
@@ -184,6 +229,7 @@ class Figures:
                     chosen / frames if frames else float("nan"),
                     _quantile(lags, 0.5),
                     _quantile(lags, 0.95),
+                    self._traced(),
                 )
             )
             if len(self._moments) > MOMENTS:
@@ -191,10 +237,18 @@ class Figures:
                 self._every *= 2
 
     def _window(self) -> tuple[int, int, np.ndarray]:
-        frames = sum(each[1] for each in self._recent)
-        chosen = sum(each[2] for each in self._recent)
-        lags = sum((each[3] for each in self._recent), np.zeros_like(self._lags))
+        frames = sum(each.frames for each in self._recent)
+        chosen = sum(each.chosen for each in self._recent)
+        lags = sum((each.lags for each in self._recent), np.zeros_like(self._lags))
         return frames, chosen, lags
+
+    def _traced(self) -> dict[str, float]:
+        """Sum up what is followed of the frames of the last seconds."""
+        found = {}
+        for trace in self._traces:
+            parts = [each.points[trace.column] for each in self._recent if each.points]
+            found[trace.column] = trace.of(np.concatenate([np.zeros(0), *parts]))
+        return found
 
     def _rate(self, now: float, frames: int) -> float:
         return frames / max(0.1, min(WINDOW, now - self._began))
@@ -203,7 +257,7 @@ class Figures:
         """Tell all that is known."""
         now = time.time()
         with self._lock:
-            while self._recent and now - self._recent[0][0] > WINDOW:
+            while self._recent and now - self._recent[0].time > WINDOW:
                 self._recent.popleft()
             frames, _, lags = self._window()
             labelling = self._labelling
@@ -232,6 +286,8 @@ class Figures:
                 examples={label: list(found) for label, found in self._examples.items()},
                 seconds_by_part=dict(self._total.seconds),
                 moments=list(self._moments),
+                points=dict(self._total.points),
+                ranked={name: list(frames) for name, frames in self._outstanding.frames.items()},
             )
 
 

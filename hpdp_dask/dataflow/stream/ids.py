@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,6 +51,22 @@ class Intervals:
         breaks = np.flatnonzero(np.diff(sorted_numbers) > 1) + 1
         for run in np.split(sorted_numbers, breaks):
             self.add(int(run[0]), int(run[-1]) + 1)
+
+    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Give the spans between two numbers that are not there, each up to before its end.
+
+        Parameters
+        ----------
+        start, stop : int
+        """
+        place = bisect_right(self._stops, start)
+        while start < stop:
+            known = place < len(self._starts) and self._starts[place] < stop
+            end = self._starts[place] if known else stop
+            if start < end:
+                yield start, end
+            start = self._stops[place] if known else stop
+            place += 1
 
     @property
     def count(self) -> int:

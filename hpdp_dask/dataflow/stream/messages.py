@@ -195,13 +195,17 @@ class Messages:
         self._first_arrival = self._last_arrival
         return Batch(file.stem, number, arrived, _ReadIncoming(file, self._count))
 
-    def shared(self) -> xr.Dataset | None:
+    def shared(self, geometry: int = 0) -> xr.Dataset | None:
         """Messages say nothing of the detector."""
         return None
 
     def again(self, name: str) -> Callable[[], xr.Dataset]:
         """Refuse: what came is kept as far as it is hits."""
         raise NotImplementedError("messages come once")
+
+    def place_of(self, frame_id: int) -> tuple[str, int]:
+        """Give the address, and the number of a frame as its sender counts."""
+        return self.words, frame_id
 
     def waiting(self) -> int:
         """Tell how many frames were received and not handed out; of others nobody knows."""

@@ -21,7 +21,7 @@ from hpdp_dask.dataflow.stream.batches import (
     ids_of,
 )
 from hpdp_dask.errors import InputError
-from hpdp_dask.stacks.frames import open_frames
+from hpdp_dask.stacks.frames import open_frames, unit_of
 from hpdp_dask.stacks.shards import ImageReader
 
 
@@ -34,7 +34,7 @@ class Replay:
     Parameters
     ----------
     path : path
-        A stack of photons.
+        A stack of frames.
     batch : int
         Frames of a batch.
     rate : float, optional
@@ -47,7 +47,7 @@ class Replay:
     Raises
     ------
     InputError
-        There is no such stack, it has no photons, or the rate is none.
+        There is no such stack, or the rate is none.
     """
 
     keeps_frames = True
@@ -64,11 +64,8 @@ class Replay:
         if rate is not None and not rate > 0:
             raise InputError(f"replay at {rate:g} frames a second: give a rate above 0.")
         self._stack = open_frames(path)
-        if "photons" not in self._stack:
-            raise InputError(
-                f"{path}: frames are in ADU; make photons of them with hpdp spi calibrate first."
-            )
         reader = ImageReader(path)
+        self.unit = unit_of(self._stack)
         self.path = reader.layout.path
         self._state = (self.path / "zarr.json").stat().st_mtime_ns
         self.number = reader.number * repeats
@@ -114,7 +111,7 @@ class Replay:
         """Say when so many frames are there."""
         return time.time() if self._rate is None else self._began + frames / self._rate
 
-    def shared(self) -> xr.Dataset:
+    def shared(self, geometry: int = 0) -> xr.Dataset:
         """Give all variables of the stack that are not of frames."""
         names = [name for name in self._stack.variables if "frame" not in self._stack[name].dims]
         return self._stack[names].load()
@@ -123,6 +120,10 @@ class Replay:
         """Give what reads the frames of a batch."""
         first, last = ids_of(name)
         return self._reading(first, last + 1)
+
+    def place_of(self, frame_id: int) -> tuple[str, int]:
+        """Give the stack, and the number of a frame in it."""
+        return str(self.path), frame_id % self._per_round
 
     def _reading(self, start: int, stop: int) -> Callable[[], xr.Dataset]:
         within = start % self._per_round
@@ -158,7 +159,7 @@ class _ReadStack:
         reader = newest("replay", (self.path, self.state), partial(ImageReader, self.path))
         block = xr.Dataset(
             {
-                "photons": (("frame", "y", "x"), reader.read(self.start, self.stop)),
+                reader.layout.array: (("frame", "y", "x"), reader.read(self.start, self.stop)),
                 FRAME_ID: ("frame", self.first_id + np.arange(self.stop - self.start)),
             }
         )

@@ -11,9 +11,13 @@ import numpy as np
 
 from hpdp_dask.dataflow.stream.batches import FRAME_ID
 from hpdp_dask.dataflow.stream.folder import CHOSEN
+from hpdp_dask.dataflow.stream.ranking import Ranked, Ranking, Trace, rank
 
 #: How many examples of each class a task tells of.
 _EXAMPLES = 2
+
+#: Frames whose followed columns are held.
+_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Report:
     examples : list of Example
     trouble : str or None
         Why a model could not label frames.
+    points : dict of str to ndarray
+        Columns that are followed, of the last chosen frames.
+    ranked : dict of str to list of Ranked
+        Frames that stand out.
     """
 
     frames: int = 0
@@ -77,6 +85,8 @@ class Report:
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     examples: list[Example] = field(default_factory=list)
     trouble: str | None = None
+    points: dict[str, np.ndarray] = field(default_factory=dict)
+    ranked: dict[str, list[Ranked]] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -88,7 +98,7 @@ class Report:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.thread_time() - begin
 
     def add(self, other: Report) -> None:
-        """Add another, but for labels, examples and model."""
+        """Add another, but for labels, examples, model and frames that stand out."""
         self.frames += other.frames
         self.chosen += other.chosen
         for reason, number in other.asides.items():
@@ -97,6 +107,9 @@ class Report:
             self.seconds[part] = self.seconds.get(part, 0.0) + seconds
         for name, counts in other.histograms.items():
             self.histograms[name] = self.histograms.get(name, 0) + counts
+        for name, values in other.points.items():
+            before = self.points.get(name, values[:0])
+            self.points[name] = np.concatenate([before, values])[-_POINTS:]
 
     def count(
         self,
@@ -123,6 +136,29 @@ class Report:
             if histogram.column in columns:
                 counts = histogram.counts(columns[histogram.column])
                 self.histograms[histogram.column] = counts
+
+    def follow(
+        self,
+        columns: Mapping[str, np.ndarray],
+        traces: Iterable[Trace],
+        rankings: Iterable[Ranking],
+        bars: Mapping[str, float] | None = None,
+    ) -> None:
+        """Note what is followed of the chosen frames of a batch, and which stand out.
+
+        Parameters
+        ----------
+        columns : mapping
+            Of the chosen frames.
+        traces : iterable of Trace
+        rankings : iterable of Ranking
+        bars : mapping of str to float, optional
+            Values that frames must reach to stand out.
+        """
+        followed = [trace.column for trace in traces]
+        if followed:
+            self.points = {name: columns[name] for name in (FRAME_ID, *followed)}
+        self.ranked = rank(columns, rankings, bars)
 
     def count_labels(self, found: Mapping[str, np.ndarray], classes: int) -> None:
         """Count the labels of a batch, of so many classes."""

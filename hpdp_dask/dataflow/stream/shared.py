@@ -43,17 +43,18 @@ def shared_by_frames(known: xr.Dataset | None, batch: Batch) -> xr.Dataset:
     return table.assign(mask=(("y", "x"), np.zeros(shape, np.uint8)))
 
 
-def share(recipe: Recipe, table: xr.Dataset) -> None:
-    """Write down what all frames of a stream share.
+def share(recipe: Recipe, table: xr.Dataset, geometry: int = 0) -> None:
+    """Write down what all frames of a stream share, or those of one of its geometries.
 
     Raises
     ------
     InputError
-        A measure lacks something, which is told before many tasks find it.
+        A measure lacks something of the first geometry, which is told before many tasks find it.
     """
-    for measure in recipe.measures:
-        measure.prepare(table)
-    with staging(StreamFolder(recipe.folder).shared) as staged:
+    if not geometry:
+        for measure in recipe.measures:
+            measure.prepare(table)
+    with staging(StreamFolder(recipe.folder).shared_of(geometry)) as staged:
         make_group(staged, table, "photons", None)
 
 

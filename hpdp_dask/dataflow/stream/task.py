@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from hpdp_dask.dataflow.columns import Column, Measure, Runner
+from hpdp_dask.dataflow.columns import Column, Measure, Runner, images_of
 from hpdp_dask.dataflow.futures import refusing
 from hpdp_dask.dataflow.kept import newest
 from hpdp_dask.dataflow.stream.batches import FRAME_ID, Batch
@@ -22,10 +22,12 @@ from hpdp_dask.dataflow.stream.folder import (
     as_block,
     rows_of_chosen,
 )
+from hpdp_dask.dataflow.stream.ranking import Outstanding, Picture, Ranking, Trace
 from hpdp_dask.dataflow.stream.report import Histogram, Report
 from hpdp_dask.dataflow.stream.totals import Total, add_part, folder_of
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.frames import GOOD
+from hpdp_dask.stacks.frame_schema import FRAME_IMAGES
 from hpdp_dask.stacks.frames import open_frames
 
 #: Greatest count that a small unsigned integer holds, and which.
@@ -49,6 +51,12 @@ class Recipe:
         Keep the photons of chosen frames.
     totals : tuple of Total
     shown : tuple of Histogram
+    traces : tuple of Trace
+        Columns that are followed over time.
+    rankings : tuple of Ranking
+        Frames that stand out.
+    picture : Picture or None
+        Makes small pictures of these.
     """
 
     folder: Path
@@ -57,6 +65,9 @@ class Recipe:
     keep: bool = False
     totals: tuple[Total, ...] = ()
     shown: tuple[Histogram, ...] = ()
+    traces: tuple[Trace, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,13 @@ class Labelling:
 
 
 @refusing
-def measure_batch(batch: Batch, *, recipe: Recipe, labelling: Labelling | None) -> Report:
+def measure_batch(
+    batch: Batch,
+    *,
+    recipe: Recipe,
+    labelling: Labelling | None,
+    bars: Mapping[str, float] | None = None,
+) -> Report:
     """Measure the frames of a batch, and label them if there is a model.
 
     Parameters
@@ -90,6 +107,8 @@ def measure_batch(batch: Batch, *, recipe: Recipe, labelling: Labelling | None) 
     batch : Batch
     recipe : Recipe
     labelling : Labelling or None
+    bars : mapping of str to float, optional
+        Values that frames must reach to stand out; others need no picture.
 
     Returns
     -------
@@ -103,10 +122,10 @@ def measure_batch(batch: Batch, *, recipe: Recipe, labelling: Labelling | None) 
     with report.timed("read"):
         block = batch.read()
     with report.timed("check"):
-        block, asides = _checked(block, recipe)
-    frames = {str(name): block[name].values for name in block.variables if name != "photons"}
+        block, asides = _checked(block, recipe, batch.geometry)
+    frames = {str(name): block[name].values for name in block.variables if name not in FRAME_IMAGES}
     chosen = frames
-    for measure, runner in zip(recipe.measures, runners_of(recipe), strict=True):
+    for measure, runner in zip(recipe.measures, runners_of(recipe, batch.geometry), strict=True):
         with report.timed(measure.name):
             found = _run(runner, measure, block)
             chosen.update(found)
@@ -125,6 +144,7 @@ def measure_batch(batch: Batch, *, recipe: Recipe, labelling: Labelling | None) 
             folder.keep(batch.name, block["photons"].values)
         folder.write_results(batch.name, frames, {} if chosen is frames else chosen, asides)
     report.count({**frames, **chosen}, asides.values(), recipe.shown)
+    _follow(block, batch, recipe, bars, report)
     if labelling is None:
         report.show(batch.name, block[FRAME_ID].values)
         return report
@@ -174,9 +194,12 @@ def label_batches(
 @refusing
 def report_of_all(names: Sequence[str], *, recipe: Recipe) -> Report:
     """Report on batches that were done before."""
-    total = Report()
+    total, outstanding = Report(), Outstanding(recipe.rankings)
     for name in names:
-        total.add(report_of(StreamFolder(recipe.folder), name, recipe))
+        found = report_of(StreamFolder(recipe.folder), name, recipe)
+        total.add(found)
+        outstanding.add(found.ranked)
+    total.ranked = outstanding.frames
     return total
 
 
@@ -195,15 +218,18 @@ def report_of(folder: StreamFolder, name: str, recipe: Recipe) -> Report:
     results = folder.results(name)
     report = Report()
     report.count(results, results[ASIDE_REASON].tolist(), recipe.shown)
+    if recipe.traces or recipe.rankings:
+        columns = _of_chosen(results, rows_of_chosen(results))
+        report.follow(columns, recipe.traces, recipe.rankings)
     return report
 
 
-def runners_of(recipe: Recipe) -> list[Runner]:
-    """Give what runs each measure, made once in each process."""
-    token = tokenize(recipe.folder, recipe.measures)
+def runners_of(recipe: Recipe, geometry: int = 0) -> list[Runner]:
+    """Give what runs each measure on frames of a geometry, made once in each process."""
+    token = tokenize(recipe.folder, recipe.measures, geometry)
 
     def make() -> list[Runner]:
-        shared = open_frames(StreamFolder(recipe.folder).shared)
+        shared = open_frames(StreamFolder(recipe.folder).shared_of(geometry))
         return [Runner((measure,), shared, token) for measure in recipe.measures]
 
     return newest("stream", token, make)
@@ -219,33 +245,81 @@ def _none_of(column: Column) -> np.ndarray:
     return np.zeros((0, *column.shape), np.dtype(column.dtype))
 
 
-def _checked(block: xr.Dataset, recipe: Recipe) -> tuple[xr.Dataset, dict[int, str]]:
-    """Set frames aside that cannot be counts of photons; give counts as unsigned integers."""
-    if "photons" not in block:
+def _checked(block: xr.Dataset, recipe: Recipe, geometry: int) -> tuple[xr.Dataset, dict[int, str]]:
+    """Set frames aside whose numbers cannot be; give counts as unsigned integers."""
+    name = next(name for name in FRAME_IMAGES if name in block)
+    if not all(name in images_of(measure) for measure in recipe.measures if images_of(measure)):
         raise InputError("frames in ADU; --gain says how many ADU make a photon.")
-    photons = block["photons"].values
-    good = newest("stream mask", str(recipe.folder), partial(_good_pixels, recipe.folder))
-    if photons.shape[1:] != good.shape:
-        found, expected = (f"{rows}x{columns}" for rows, columns in (photons.shape[1:], good.shape))
+    values = block[name].values
+    token = tokenize(recipe.folder, geometry)
+    good = newest("stream mask", token, partial(_good_pixels, recipe.folder, geometry))
+    if values.shape[1:] != good.shape:
+        found, expected = (f"{rows}x{columns}" for rows, columns in (values.shape[1:], good.shape))
         raise InputError(f"frames of {found} pixels, where those of the stream have {expected}.")
-    if photons.dtype.kind == "u" and photons.dtype.itemsize <= 4:
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "u" and size <= 4:
         return block, {}
-    with np.errstate(invalid="ignore"):
-        right = (photons >= 0) & (photons < 2**32) & (photons == np.rint(photons))
+    if name == "photons" and kind == "i" and size <= 4 and values.min(initial=0) >= 0:
+        return block.assign({name: (("frame", "y", "x"), _smaller(values))}), {}
+    right = _are_counts(values) if name == "photons" else np.isfinite(values)
     fine = (right | ~good).all(axis=(1, 2))
-    ids = block[FRAME_ID].values
-    asides = dict.fromkeys(ids[~fine].tolist(), "values")
+    asides = dict.fromkeys(block[FRAME_ID].values[~fine].tolist(), "values")
     if asides:
-        block, photons, right = block.isel(frame=np.flatnonzero(fine)), photons[fine], right[fine]
-    counts = np.where(right, photons, 0)
+        block, values, right = block.isel(frame=np.flatnonzero(fine)), values[fine], right[fine]
+    values = np.where(right, values, values.dtype.type(0))
+    if name == "photons":
+        values = _smaller(values)
+    return block.assign({name: (("frame", "y", "x"), values)}), asides
+
+
+def _smaller(counts: np.ndarray) -> np.ndarray:
+    """Give counts as the smallest unsigned integers that hold them."""
     most = counts.max(initial=0)
-    dtype = next(dtype for greatest, dtype in _COUNTS if most <= greatest)
-    return block.assign(photons=(("frame", "y", "x"), counts.astype(dtype))), asides
+    dtype = np.dtype(next(dtype for greatest, dtype in _COUNTS if most <= greatest))
+    if counts.dtype.kind == "i" and counts.dtype.itemsize == dtype.itemsize:
+        return counts.view(dtype)  # no copy of millions of pixels
+    return counts.astype(dtype)
 
 
-def _good_pixels(folder: Path) -> np.ndarray:
-    good: np.ndarray = open_frames(StreamFolder(folder).shared)["mask"].values == GOOD
+def _are_counts(photons: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        right = (photons >= 0) & (photons < 2**32)
+        return right if photons.dtype.kind in "iu" else right & (photons == np.rint(photons))
+
+
+def _good_pixels(folder: Path, geometry: int) -> np.ndarray:
+    shared = open_frames(StreamFolder(folder).shared_of(geometry))
+    good: np.ndarray = shared["mask"].values == GOOD
     return good
+
+
+def _follow(
+    block: xr.Dataset,
+    batch: Batch,
+    recipe: Recipe,
+    bars: Mapping[str, float] | None,
+    report: Report,
+) -> None:
+    """Note what is followed of the chosen frames, and make pictures of those that stand out."""
+    if not recipe.traces and not recipe.rankings:
+        return
+    columns = {str(name): block[name].values for name in block.variables}
+    report.follow(columns, recipe.traces, recipe.rankings, bars)
+    if recipe.picture is None:
+        return
+    picture, folder = recipe.picture, StreamFolder(recipe.folder)
+    with report.timed("pictures"):
+        shown = {each.frame_id for frames in report.ranked.values() for each in frames}
+        values = next(columns[name] for name in FRAME_IMAGES if name in columns)
+        token = tokenize(recipe.folder, picture, batch.geometry)
+        prepared = newest(
+            "stream pictures",
+            token,
+            lambda: picture.prepare(open_frames(folder.shared_of(batch.geometry))),
+        )
+        for frame_id, frame in zip(columns[FRAME_ID].tolist(), values, strict=True):
+            if frame_id in shown:
+                folder.write_picture(frame_id, picture.make(frame, prepared))
 
 
 def _fold(recipe: Recipe, of: str, block: xr.Dataset, name: str, report: Report) -> None:

@@ -1,6 +1,5 @@
 """Classification while frames arrive: features online, labels, training, labels for all.
 
-    sources     where frames come from, as a user names it
     recipe      what is done with every frame
     sums        sums of hits and of classes, under way
     pool        frames from which the training set is labelled

@@ -12,22 +12,49 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.dataflow.stream.batches import Source
-from hpdp_dask.dataflow.stream.directory import Directory
+from hpdp_dask.dataflow.stream.directory import Directory, Open
 from hpdp_dask.dataflow.stream.messages import Messages
 from hpdp_dask.dataflow.stream.replay import Replay
 from hpdp_dask.errors import InputError
+from hpdp_dask.frames.live_images import LIVE_SUFFIXES, MASTER, open_live_image
 from hpdp_dask.frames.sources import open_source
 from hpdp_dask.numerics.bad_pixels import is_whole
 from hpdp_dask.numerics.photon_counts import count_photons
 
-#: Endings of files of frames that are taken from a folder.
-SUFFIXES = (".cxi", ".h5", ".hdf5", ".hdf", ".nxs", ".npy", ".npz", ".emc")
-
-#: Frames of a batch, at least and at most.
-SMALLEST, LARGEST = 16, 4096
+#: Frames of a batch: as few as scheduling pays for, where they are small, and at most.
+FEWEST, MOST = 16, 4096
 
 #: How messages are asked for.
 _SCHEMES = {"zmq://": False, "zmq+sub://": True}
+
+
+@dataclass(frozen=True)
+class LiveFolder:
+    """How files that appear in a folder are taken.
+
+    Attributes
+    ----------
+    open_file : callable
+        Opens a file, with what is said of it; is pickled into tasks.
+    suffixes : tuple of str
+        Endings of the files that are taken.
+    but : tuple of str
+        Endings of files that are not all the same.
+    geometries : bool
+        Each file has its own geometry; else that of the first holds for all.
+    """
+
+    open_file: Open
+    suffixes: tuple[str, ...]
+    but: tuple[str, ...] = ()
+    geometries: bool = False
+
+
+#: Files of many frames of one detector.
+FRAMES = LiveFolder(open_source, (".cxi", ".h5", ".hdf5", ".hdf", ".nxs", ".npy", ".npz", ".emc"))
+
+#: Images of crystals, from detectors that are moved between data sets.
+IMAGES = LiveFolder(open_live_image, LIVE_SUFFIXES, but=(MASTER,), geometries=True)
 
 
 @dataclass(frozen=True)
@@ -58,10 +85,12 @@ def open_live(
     words: str,
     batch: int,
     *,
+    fewest: int = FEWEST,
     needs: tuple[str, ...] = (),
     idle: float | None = None,
     gain: float | None = None,
     described: Mapping[str, Any] | None = None,
+    folder: LiveFolder = FRAMES,
 ) -> Source:
     """Open a source of live frames.
 
@@ -73,6 +102,8 @@ def open_live(
         a folder in which files appear.
     batch : int
         Frames of a batch.
+    fewest : int, optional
+        So many at least.
     needs : tuple of str, optional
         Variables of frames that are read beside the photons, where the source is a stack.
     idle : float, optional
@@ -81,6 +112,8 @@ def open_live(
         ADU a photon, of folders and messages; by default frames are photons.
     described : mapping, optional
         What is said of the files of a folder; see `frames.sources.open_source`.
+    folder : LiveFolder, optional
+        How files of a folder are taken.
 
     Returns
     -------
@@ -91,8 +124,8 @@ def open_live(
     InputError
         It is none of them, or is not there.
     """
-    if not SMALLEST <= batch <= LARGEST:
-        raise InputError(f"batches of {batch} frames; give a number from {SMALLEST} to {LARGEST}.")
+    if not fewest <= batch <= MOST:
+        raise InputError(f"batches of {batch} frames; give a number from {fewest} to {MOST}.")
     if gain is not None and not gain > 0:
         raise InputError(f"a gain of {gain:g} ADU a photon; give one above 0.")
     count = None if gain is None else CountPhotons(gain)
@@ -109,8 +142,16 @@ def open_live(
             f"{words}: no source {scheme}; there are a folder, zmq://host:port, "
             "zmq+sub://host:port and replay:FRAMES.zarr."
         )
-    open_file = partial(open_source, **dict(described or {}))
-    return Directory(words, batch, open_file, SUFFIXES, idle=idle, count=count)
+    return Directory(
+        words,
+        batch,
+        partial(folder.open_file, **dict(described or {})),
+        folder.suffixes,
+        but=folder.but,
+        geometries=folder.geometries,
+        idle=idle,
+        count=count,
+    )
 
 
 def _address(words: str, scheme: str) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from hpdp_dask.cli.options import Terminated
 
 if TYPE_CHECKING:
-    from hpdp_dask.workflow.spi_stream import Live
+    from hpdp_dask.dataflow.stream.driver import Stream
+    from hpdp_dask.dataflow.stream.figures import Snapshot
 
 #: Seconds between two lines.
 _EVERY = 10.0
@@ -30,19 +31,19 @@ class Ended:
         self.interrupt: KeyboardInterrupt = KeyboardInterrupt()
 
     @contextmanager
-    def by_signals(self, live: Live) -> Iterator[None]:
+    def by_signals(self, stream: Stream) -> Iterator[None]:
         """End a stream in order when a signal comes, while a block runs."""
 
         def finish(_signal: int, _frame: FrameType | None) -> None:
             # print may be what was interrupted
             os.write(sys.stdout.fileno(), _FINISHING)
-            live.stream.stop("finish")
+            stream.stop("finish")
             signal.signal(signal.SIGINT, leave)
 
         def leave(number: int, _frame: FrameType | None) -> None:
             if number != signal.SIGINT:
                 self.interrupt = Terminated()
-            live.stream.stop("leave")
+            stream.stop("leave")
 
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -60,22 +61,21 @@ class Ended:
 
 
 @contextmanager
-def lines(live: Live) -> Iterator[None]:
-    """Print a line now and then while a block runs."""
+def lines(stream: Stream, tell: Callable[[Snapshot], str]) -> Iterator[None]:
+    """Print a line now and then while a block runs: how the stream is, and what `tell` adds."""
     ended = threading.Event()
 
-    def tell() -> None:
+    def print_lines() -> None:
         while not ended.wait(_EVERY):
-            seen = live.stream.figures.snapshot()
+            seen = stream.figures.snapshot()
             lag = f", lag {seen.lag_now:.1f} s" if seen.lag_now == seen.lag_now else ""
-            left = f", {seen.unlabelled:,} to be labelled" if seen.model else ""
             print(
                 f"{seen.frames:,} frames, {seen.rate:,.0f} a second, {seen.chosen:,} hits{lag}"
-                f"{left}; {live.scenario.status.words}",
+                f"{tell(seen)}",
                 flush=True,
             )
 
-    thread = threading.Thread(target=tell, name="lines", daemon=True)
+    thread = threading.Thread(target=print_lines, name="lines", daemon=True)
     thread.start()
     try:
         yield
@@ -85,6 +85,7 @@ def lines(live: Live) -> Iterator[None]:
 
 
 def tell_page(name: str, url: str, port: int, address: str) -> None:
+    """Print where a page is, and how to reach it from another machine."""
     print(f"{name}: {url}", flush=True)
     if os.environ.get("SSH_CONNECTION") and address == "127.0.0.1":
         there = f"{port}:127.0.0.1:{port} {socket.gethostname()}"

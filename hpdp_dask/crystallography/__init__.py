@@ -1,0 +1,1 @@
+"""Crystallography: single diffraction images, by neural networks and by classical means."""

@@ -1,0 +1,1 @@
+"""Training of networks on simulated shots: what they learn, recipes, calibration, the card."""
