@@ -284,12 +284,13 @@ def put(file: Path, photons: np.ndarray) -> None:
 
 
 def test_files_are_taken_when_they_are_complete(client, incoming, tmp_path, monkeypatch):
-    monkeypatch.setattr(stream_directory, "_DAMAGED", 0.6)
+    monkeypatch.setattr(stream_directory, "_DAMAGED", 2.0)
     photons = draw_photons(130)
     put(incoming / "a.npy", photons[:50])
     (incoming / "b.npy.part").write_bytes(b"not yet")
     (incoming / "notes.txt").write_text("no frames")
-    stream = Stream(directory(incoming), Recipe(tmp_path / "live", MEASURES, "hit"), client=client)
+    source = directory(incoming, idle=3.0)
+    stream = Stream(source, Recipe(tmp_path / "live", MEASURES, "hit"), client=client)
     running = threading.Thread(target=stream.run)
     running.start()
     wait_for(lambda: stream.figures.snapshot().frames == 50)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
-from hpdp_dask.dataflow.columns import Column, Measure, Runner, images_of
+from hpdp_dask.dataflow.columns import Column, Measure, Runner
 from hpdp_dask.dataflow.futures import refusing
 from hpdp_dask.dataflow.kept import newest
 from hpdp_dask.dataflow.stream.batches import FRAME_ID, Batch
+from hpdp_dask.dataflow.stream.checks import checked
 from hpdp_dask.dataflow.stream.folder import (
     ASIDE_REASON,
     CHOSEN,
@@ -26,12 +26,8 @@ from hpdp_dask.dataflow.stream.ranking import Outstanding, Picture, Ranking, Tra
 from hpdp_dask.dataflow.stream.report import Histogram, Report
 from hpdp_dask.dataflow.stream.totals import Total, add_part, folder_of
 from hpdp_dask.errors import InputError
-from hpdp_dask.formats.frames import GOOD
 from hpdp_dask.stacks.frame_schema import FRAME_IMAGES
 from hpdp_dask.stacks.frames import open_frames
-
-#: Greatest count that a small unsigned integer holds, and which.
-_COUNTS = ((255, np.uint8), (65_535, np.uint16), (2**32 - 1, np.uint32))
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ def measure_batch(
     with report.timed("read"):
         block = batch.read()
     with report.timed("check"):
-        block, asides = _checked(block, recipe, batch.geometry)
+        block, asides = checked(block, recipe.folder, recipe.measures, batch.geometry)
     frames = {str(name): block[name].values for name in block.variables if name not in FRAME_IMAGES}
     chosen = frames
     for measure, runner in zip(recipe.measures, runners_of(recipe, batch.geometry), strict=True):
@@ -243,54 +239,6 @@ def _run(runner: Runner, measure: Measure, block: xr.Dataset) -> dict[str, np.nd
 
 def _none_of(column: Column) -> np.ndarray:
     return np.zeros((0, *column.shape), np.dtype(column.dtype))
-
-
-def _checked(block: xr.Dataset, recipe: Recipe, geometry: int) -> tuple[xr.Dataset, dict[int, str]]:
-    """Set frames aside whose numbers cannot be; give counts as unsigned integers."""
-    name = next(name for name in FRAME_IMAGES if name in block)
-    if not all(name in images_of(measure) for measure in recipe.measures if images_of(measure)):
-        raise InputError("frames in ADU; --gain says how many ADU make a photon.")
-    values = block[name].values
-    token = tokenize(recipe.folder, geometry)
-    good = newest("stream mask", token, partial(_good_pixels, recipe.folder, geometry))
-    if values.shape[1:] != good.shape:
-        found, expected = (f"{rows}x{columns}" for rows, columns in (values.shape[1:], good.shape))
-        raise InputError(f"frames of {found} pixels, where those of the stream have {expected}.")
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    if kind == "u" and size <= 4:
-        return block, {}
-    if name == "photons" and kind == "i" and size <= 4 and values.min(initial=0) >= 0:
-        return block.assign({name: (("frame", "y", "x"), _smaller(values))}), {}
-    right = _are_counts(values) if name == "photons" else np.isfinite(values)
-    fine = (right | ~good).all(axis=(1, 2))
-    asides = dict.fromkeys(block[FRAME_ID].values[~fine].tolist(), "values")
-    if asides:
-        block, values, right = block.isel(frame=np.flatnonzero(fine)), values[fine], right[fine]
-    values = np.where(right, values, values.dtype.type(0))
-    if name == "photons":
-        values = _smaller(values)
-    return block.assign({name: (("frame", "y", "x"), values)}), asides
-
-
-def _smaller(counts: np.ndarray) -> np.ndarray:
-    """Give counts as the smallest unsigned integers that hold them."""
-    most = counts.max(initial=0)
-    dtype = np.dtype(next(dtype for greatest, dtype in _COUNTS if most <= greatest))
-    if counts.dtype.kind == "i" and counts.dtype.itemsize == dtype.itemsize:
-        return counts.view(dtype)  # no copy of millions of pixels
-    return counts.astype(dtype)
-
-
-def _are_counts(photons: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        right = (photons >= 0) & (photons < 2**32)
-        return right if photons.dtype.kind in "iu" else right & (photons == np.rint(photons))
-
-
-def _good_pixels(folder: Path, geometry: int) -> np.ndarray:
-    shared = open_frames(StreamFolder(folder).shared_of(geometry))
-    good: np.ndarray = shared["mask"].values == GOOD
-    return good
 
 
 def _follow(
