@@ -94,7 +94,7 @@ def users(name: str) -> dict[str, object]:
     return {
         "model": name,
         "data sets": SETS,
-        "within two standard deviations": sum(within),
+        "within two standard deviations": int(sum(within)),
         "share": float(np.mean(within)),
         "mean distance of the means, Å": float(np.mean(np.abs(errors))),
         "median distance of the means, Å": float(np.median(np.abs(errors))),

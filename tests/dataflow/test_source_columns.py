@@ -1,12 +1,15 @@
 """Measures on files as they are, against the same on a stack."""
 
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from frame_stacks import make_frames
 
+from hpdp_dask.dataflow import source_columns
 from hpdp_dask.dataflow.columns import Column, measure_images
 from hpdp_dask.dataflow.source_columns import measure_source
 from hpdp_dask.errors import InputError
@@ -94,6 +97,22 @@ def test_the_same_as_on_a_stack(tmp_path, monkeypatch):
     assert set(found) == {"weighted", "corner", "doubled"}
     for name, values in found.items():
         np.testing.assert_array_equal(values, stack[name].values)
+
+
+def test_a_geometry_is_sent_packed_to_its_last_bit():
+    rows, columns = np.meshgrid(np.arange(300.0), np.arange(400.0), indexing="ij")
+    # modules that are turned a little, one below the other
+    turned = 0.01 * np.floor(rows / 30)
+    detector = replace(
+        flat_detector((300, 400), 1e-3, 0.5, 8.0),
+        pixel_x=1e-4 * (np.cos(turned) * columns - np.sin(turned) * rows),
+        pixel_y=1e-4 * (np.sin(turned) * columns + np.cos(turned) * rows),
+    )
+    shared = source_columns._shared(source_of(3, (300, 400), detector=detector))
+    packed = source_columns._Packed.of(shared)
+    assert len(pickle.dumps(packed)) < 0.1 * 3 * 8 * 300 * 400
+    xr.testing.assert_identical(packed.unpacked(), shared)
+    assert packed.token == source_columns._Packed.of(shared).token
 
 
 def test_on_workers(client, monkeypatch):
