@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from hpdp_dask.crystallography.train.stage import Learnt, probabilities
 from hpdp_dask.workflow.drawing import (
@@ -62,7 +63,7 @@ def course_chart(history: Sequence[dict[str, Any]]) -> Chart:
             if np.isfinite(values).any():
                 axes.plot(epochs, values, color=colour, marker=".", label=words)
         axes.set(xlabel="Epoch", ylabel="On held-back shots", ylim=(None, 1.01))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best")
         return to_chart(
             figure,
