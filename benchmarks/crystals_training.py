@@ -109,7 +109,11 @@ def curve(shots: Path, images: list[int], network: str, epochs: int | None) -> d
     for number in images:
         start, cpu = time.perf_counter(), time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            learner = QuadrantLearner(recipe.network, seed=recipe.training.seed)
+            learner = QuadrantLearner(
+                recipe.network,
+                lattices_apart=recipe.lattices_apart,
+                seed=recipe.training.seed,
+            )
             learnt = train_model(
                 find_shots(shots), learner, recipe.training, Path(folder), images=number
             )
@@ -118,6 +122,7 @@ def curve(shots: Path, images: list[int], network: str, epochs: int | None) -> d
                 figures[f"{number} images, {name}"] = value
         figures[f"{number} images, minutes"] = (time.perf_counter() - start) / 60
         figures[f"{number} images, CPU minutes"] = (time.process_time() - cpu) / 60
+        print(f"{number} images: {learnt.model.metrics}", flush=True)
     return figures
 
 

@@ -27,7 +27,7 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A local cluster of two workers."""
-    with connect("local", workers=2, memory_limit="1GiB") as client:
+    with connect("local", workers=2, memory_limit="2GiB") as client:
         yield client
 
 

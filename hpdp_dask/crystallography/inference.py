@@ -1,8 +1,8 @@
 """Networks made ready to answer quickly: batch norms folded in, half the bits where it is faster.
 
 On processors the convolutions run with their channels last, and in bfloat16 where the processor
-multiplies it (AVX-512 BF16, AMX); on a GPU always. The heads stay in float32. An answer moves by
-less than a hundredth of its own error through this.
+multiplies it (AVX-512 BF16, AMX); on a GPU always. The heads stay in float32. Answers move by
+about a hundredth of their own error through this.
 """
 
 from __future__ import annotations
