@@ -127,7 +127,7 @@ def _reciprocal(column: torch.Tensor, row: torch.Tensor, geometry: torch.Tensor)
 
 
 def search_vectors(places: torch.Tensor, good: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Search vectors t of direct space that spots agree on: where |Σ exp(2 πi q · t)| is large.
+    """Search vectors t of direct space that spots agree on: where ``|Σ exp(2 πi q · t)|`` is large.
 
     Parameters
     ----------

@@ -5,14 +5,14 @@ perfect is a small cloud; here it is a Gaussian in three dimensions. The Ewald s
 on the detector the cut is a Gaussian in two. So a still is a list of stamps, with mosaicity in
 closed form, in place of a sum over a thousand domains at each pixel.
 
-With k = 1 / wavelength, the beam along z, a point g and the covariance C of its cloud,
+With k = 1 / wavelength, the beam along z, a point g and the covariance C of its cloud::
 
     C = 0.63/4 B diag(1/N²) Bᵀ + η² (|g|² - g gᵀ) + (δ k)² (1 - z zᵀ) + (σ_λ/λ)² g gᵀ
 
 (domains of N cells with Gaussian shape, mosaicity η, divergence δ, bandwidth). The point misses
-the sphere by ε = |k z + g| - k along n, the direction of the scattered beam; the Mahalanobis
+the sphere by ``ε = |k z + g| - k`` along n, the direction of the scattered beam; the Mahalanobis
 distance of the sphere is m0 = ε²/(nᵀ C n) and the brightest point of the cut g - C n ε/(nᵀ C n).
-Its peak is
+Its peak is ::
 
     r_e² Φ P Ω (N_a N_b N_c)² |F|² sqrt(|C0|/|C|) exp(-m0/2 - B |g|²/2)
 

@@ -40,7 +40,7 @@ def test_workers_are_processes_of_one_thread(client):
         assert worker["environment"] == {"1"}
         assert worker["preloaded"]
     workers = client.scheduler_info()["workers"].values()
-    assert {worker["memory_limit"] for worker in workers} == {2**30}
+    assert {worker["memory_limit"] for worker in workers} == {2**31}
     assert os.environ.get("MALLOC_ARENA_MAX") is None  # only workers are bound
 
 

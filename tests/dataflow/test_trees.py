@@ -379,7 +379,7 @@ def test_too_little_memory_is_found_before_the_start(client, make_stack):
             raise AssertionError("started")
 
     with pytest.raises(
-        InputError, match=r"sum needs 8\.\d+ GiB of memory on each worker .* have 1\.00 GiB; use"
+        InputError, match=r"sum needs 8\.\d+ GiB of memory on each worker .* have 2\.00 GiB; use"
     ):
         reduce_images(path, Large(), client=client)
 
