@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask import __version__
-from hpdp_dask.cli import cluster, cryoem, crystals, spi
+from hpdp_dask.cli import cluster, cryoem, crystals, heterogeneity, spi
 from hpdp_dask.cli.classes import classify2d_command, select_command
 from hpdp_dask.cli.demo import demo_command
 from hpdp_dask.cli.files import (
@@ -46,6 +46,7 @@ cryoem.app.command("classify2d")(classify2d_command)
 cryoem.app.command("select")(select_command)
 cryoem.app.command("initial-model")(initial_model_command)
 cryoem.app.command("refine")(refine_command)
+cryoem.app.add_typer(heterogeneity.app, name="heterogeneity")
 app.add_typer(cryoem.app, name="cryoem")
 app.add_typer(spi.app, name="spi")
 app.add_typer(crystals.app, name="crystals")

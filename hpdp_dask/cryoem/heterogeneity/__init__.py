@@ -1,0 +1,1 @@
+"""Heterogeneity: networks that learn the conformations of particles with known poses."""

@@ -1,0 +1,90 @@
+"""A mean volume and the directions in which volumes differ from it, on disk and as slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from hpdp_dask.numerics import fourier, slices
+from hpdp_dask.numerics.fourier import HalfPlane
+
+
+@dataclass(frozen=True)
+class Directions:
+    """A mean volume, the directions in which volumes differ from it, and the noise.
+
+    Volumes may be cropped in Fourier space, as `fourier.crop_volume` does.
+
+    Attributes
+    ----------
+    mean : (N, N, N) ndarray of float32
+    directions : (q, b, b, b) ndarray of float32
+        Images vary along each with the variance 1.
+    noise : (shells,) ndarray of float64
+        Variance of a sample of an image's transform, by shell.
+    spread : (q,) ndarray of float64
+        Root of the sum of squares of each direction, up to the radius that weights are found by.
+    radius : int
+        Last shell that the directions have.
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    noise: np.ndarray
+    spread: np.ndarray
+    radius: int
+
+    def save(self, path: Path) -> None:
+        """Write to a file, for workers."""
+        with path.open("wb") as file:
+            np.savez(file, **{name: getattr(self, name) for name in _FIELDS})
+
+    @staticmethod
+    def read(path: Path) -> Directions:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            mean, directions, noise, spread, radius = (file[name] for name in _FIELDS)
+            return Directions(mean, directions, noise, spread, int(radius))
+
+
+_FIELDS = ("mean", "directions", "noise", "spread", "radius")
+
+
+class Seen:
+    """Slices through `Directions`, as images would show them.
+
+    Parameters
+    ----------
+    model : Directions
+    box : int
+        Of the images.
+    """
+
+    def __init__(self, model: Directions, box: int) -> None:
+        self.model = model
+        self.plane = fourier.half_plane(box, model.radius)
+        # it goes further than the directions do, which grow
+        self._mean = fourier.transform_volume(model.mean)
+        self._directions = [
+            fourier.transform_volume(each, model.radius) for each in model.directions
+        ]
+
+    def mean(self, rotations: np.ndarray, plane: HalfPlane) -> np.ndarray:
+        """Give slices through the mean: (n, m)."""
+        return np.asarray(slices.extract_slices(self._mean, rotations, plane))
+
+    def directions(self, rotations: np.ndarray, plane: HalfPlane) -> np.ndarray:
+        """Give slices through the directions, without CTF: (n, q, m)."""
+        found = np.empty((len(rotations), len(self._directions), len(plane)), np.complex64)
+        for number, each in enumerate(self._directions):
+            found[:, number] = slices.extract_slices(each, rotations, plane)
+        return found
+
+
+@lru_cache(maxsize=2)
+def read_seen(path: Path, box: int) -> Seen:
+    """Read `Directions` that were saved, ready for slices."""
+    return Seen(Directions.read(path), box)

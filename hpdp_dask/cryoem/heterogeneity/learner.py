@@ -1,0 +1,209 @@
+"""What the networks learn of images: see `dataflow.training.Learner`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
+from hpdp_dask.cryoem.heterogeneity.directions import read_seen
+from hpdp_dask.cryoem.heterogeneity.observations import Observed, Optics, observe
+from hpdp_dask.numerics import subspace
+from hpdp_dask.numerics.fourier import HalfPlane, half_plane
+from hpdp_dask.numerics.frequency_choice import choose, inclusion_probabilities
+from hpdp_dask.numerics.shells import power_spectrum
+
+if TYPE_CHECKING:
+    import torch
+
+#: Share of the chosen samples that goes to all alike, whatever they are worth.
+_EVENLY = 0.4
+
+#: With a linear start the decoder adds to volumes: what it adds has about this share of the mean
+#: map's power.
+_ADDED = 0.1
+
+
+@dataclass(frozen=True)
+class ConformationLearner:
+    """Learns the conformations from images with poses and CTF.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    optics : Optics
+    start : str
+        Path of the `directions.Directions` that training starts from; without a linear start the
+        mean map and the noise are taken from there, and no directions.
+    encoded : int
+        Last shell of what the encoder sees.
+    samples : int
+        Frequencies of an image that a step looks at; 0 for all.
+    divergence : float
+        Weight of the divergence of the latent variable from its prior; 1 is that of the evidence.
+    rise : float
+        Steps in which that weight rises from nothing.
+    """
+
+    architecture: Architecture
+    optics: Optics
+    start: str
+    encoded: int
+    samples: int = 512
+    divergence: float = 1.0
+    rise: float = 0.0
+    name: str = "heterogeneity"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Name what must be known of each image."""
+        return self.optics.rows
+
+    def build(self) -> torch.nn.Module:
+        """Make the network with its first weights."""
+        from hpdp_dask.cryoem.heterogeneity.networks import HeterogeneityNetwork
+
+        spread = read_seen(Path(self.start), self.architecture.box).model.spread
+        scale = (spread / spread[0]).tolist() if self.architecture.linear else None
+        return HeterogeneityNetwork(self.architecture, scale)
+
+    def prepare(
+        self,
+        images: np.ndarray,
+        rows: Mapping[str, np.ndarray],
+        randoms: Sequence[np.random.Generator] | None,
+    ) -> dict[str, np.ndarray]:
+        """Make a batch; without generators, only what the encoder sees."""
+        box = self.architecture.box
+        seen = read_seen(Path(self.start), box)
+        plane = half_plane(box, None if randoms is not None else self.encoded)
+        observed = observe(images, rows, self.optics, plane, seen.model.noise)
+        inner = plane.up_to(self.encoded)
+        if not self.architecture.linear:
+            batch = {"seen": _flipped(observed, inner)} if self.architecture.zdim else {}
+            return batch | ({} if randoms is None else self._chosen(observed, plane, randoms, None))
+        rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
+        basis = seen.directions(observed.rotations, plane) * observed.ctf[:, None]
+        mean, covariance = subspace.posterior(rest[:, :inner], basis[:, :, :inner])
+        variance = np.diagonal(covariance, axis1=1, axis2=2)
+        batch = {"seen": np.concatenate([mean, np.log(variance)], 1).astype(np.float32)}
+        if randoms is not None:
+            left = Observed(rest, observed.ctf, observed.rotations)
+            batch |= self._chosen(left, plane, randoms, basis)
+        return batch
+
+    def _chosen(
+        self,
+        observed: Observed,
+        plane: HalfPlane,
+        randoms: Sequence[np.random.Generator],
+        basis: np.ndarray | None,
+    ) -> dict[str, np.ndarray]:
+        """Choose frequencies of each image and give what the network needs of them."""
+        contrast = observed.ctf * amplitudes(self)[plane.shell]
+        number = min(self.samples or len(plane), len(plane))
+        if number == len(plane):
+            places = np.broadcast_to(np.arange(number), contrast.shape)
+            weight = np.full(contrast.shape, 1.0 / number)
+        else:
+            chances = inclusion_probabilities(np.abs(contrast), number, _EVENLY)
+            starts = np.array([random.random() for random in randoms])
+            places = choose(chances, number, starts)
+            weight = 1.0 / (len(plane) * np.take_along_axis(chances, places, 1))
+        coordinates, side = half_space(plane, places, observed.rotations)
+        target = _folded(np.take_along_axis(observed.transforms, places, 1), side)
+        batch = {
+            "coordinates": coordinates,
+            "target": target,
+            "contrast": np.take_along_axis(contrast, places, 1),
+            "weight": weight.astype(np.float32),
+        }
+        if basis is not None:
+            there = np.take_along_axis(basis, places[:, None], 2)
+            batch["linear"] = _folded(there, side[:, None])
+        return batch
+
+    def losses(self, network: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Give the squared error in units of the noise, and the weighted divergence, by image."""
+        samples = len(half_plane(self.architecture.box))
+        found: dict[str, torch.Tensor] = network(batch, self.divergence / samples, self.rise)
+        return found
+
+    def outputs(
+        self, network: torch.nn.Module, batch: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Give the latent variables of images, `z`, and the widths of their posteriors, `width`."""
+        from hpdp_dask.cryoem.heterogeneity.networks import HeterogeneityNetwork
+
+        assert isinstance(network, HeterogeneityNetwork)
+        mean, log_variance = network.encode(batch)
+        scale = network.get_buffer("scale")
+        return {"z": mean * scale, "width": (0.5 * log_variance).exp() * scale}
+
+    def judge(
+        self, outputs: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Give no figures: there is no truth to judge by."""
+        return {}
+
+
+def amplitudes(learner: ConformationLearner) -> np.ndarray:
+    """Give the amplitude, by shell, of what the decoder adds when it gives 1."""
+    return _amplitudes(Path(learner.start), learner.architecture)
+
+
+@lru_cache(maxsize=4)
+def _amplitudes(start: Path, architecture: Architecture) -> np.ndarray:
+    mean = read_seen(start, architecture.box).model.mean
+    power = power_spectrum(mean, 3) * len(mean) ** 3
+    # Wiener's filter may have left nothing of the last shells
+    power = np.maximum(power, 1e-4 * power[1:].max())
+    power[0] = power[1]
+    return np.sqrt((_ADDED if architecture.linear else 1.0) * power).astype(np.float32)
+
+
+def half_space(
+    plane: HalfPlane, places: np.ndarray, rotations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the frequencies of samples in the frame of the volume, those with x >= 0.
+
+    Parameters
+    ----------
+    plane : HalfPlane
+    places : (n, m) ndarray of int
+        Which of its samples.
+    rotations : (n, 3, 3) ndarray
+
+    Returns
+    -------
+    coordinates : (n, m, 3) ndarray of float32
+        x, y, z; 1 is Nyquist's frequency.
+    side : (n, m) ndarray of float32
+        -1 where it is the opposite of the frequency, whose transform is the conjugate.
+    """
+    axes = (2.0 / plane.box * rotations[:, :2]).astype(np.float32)
+    flat = np.stack([plane.x[places], plane.y[places]], axis=-1).astype(np.float32)
+    coordinates = flat @ axes
+    side = np.where(coordinates[..., 0] < 0.0, np.float32(-1), np.float32(1))
+    return coordinates * side[..., None], side
+
+
+def _folded(values: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Give real and imaginary parts, of the conjugate where the side is -1."""
+    return np.stack([values.real, values.imag * side], axis=-1)
+
+
+def _flipped(observed: Observed, inner: int) -> np.ndarray:
+    """Give the coarse samples of transforms, without the sign of the CTF, in real numbers."""
+    transforms = observed.transforms[:, :inner] * np.sign(observed.ctf[:, :inner])
+    return np.ascontiguousarray(transforms).view(np.float32)
+
+
+def encoder_inputs(box: int, encoded: int) -> int:
+    """Count the numbers that an encoder without a linear start sees."""
+    return 2 * half_plane(box, encoded).up_to(encoded)

@@ -1,0 +1,140 @@
+"""The linear start: along which few directions do the volumes vary, and where is each image?
+
+Expectation and maximisation by turns (`numerics.subspace`), coarse to fine: each round is one pass
+over the images, at a radius that grows. It takes a small share of the time that a network needs,
+and knows the poses and the CTFs, so it gives the network's latent variables a start that an
+encoder would need many epochs to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpdp_dask.cryoem.heterogeneity.directions import Directions
+from hpdp_dask.cryoem.heterogeneity.moments import Moments, NoisePower
+from hpdp_dask.cryoem.heterogeneity.observations import Optics
+from hpdp_dask.dataflow.trees import reduce_images
+from hpdp_dask.numerics import fourier, subspace
+from hpdp_dask.numerics.masks import soft_sphere
+from hpdp_dask.numerics.shells import power_spectrum
+from hpdp_dask.stacks.shards import ImageReader
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from hpdp_dask.dataflow.progress import Progress
+
+#: Rounds at each share of the last radius.
+_ROUNDS = ((0.5, 6), (0.75, 6), (1.0, 8))
+
+#: Variance of a direction's samples, as a share of the mean map's power in their shell.
+_SHARE = 0.1
+
+#: No shell is expected to have less power than this share of the first one's.
+_LEAST = 1e-12
+
+#: Soft edge of the sphere that directions are cut to, pixels of the cropped box.
+_EDGE = 3.0
+
+
+def find_directions(
+    stack_path: Path,
+    mean: np.ndarray,
+    count: int,
+    optics: Optics,
+    folder: Path,
+    *,
+    radius: int,
+    seed: int = 0,
+    client: Client | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Directions:
+    """Find the directions in which the volumes of a stack differ from its mean map.
+
+    Parameters
+    ----------
+    stack_path : Path
+    mean : (N, N, N) ndarray
+        The map of all images, in their grey scale.
+    count : int
+        How many directions, at least 1.
+    optics : Optics
+    folder : Path
+        For what workers read.
+    radius : int
+        Last shell of the directions.
+    seed : int, optional
+        Of the first weights.
+    client, progress, say : optional
+
+    Returns
+    -------
+    Directions
+    """
+    box, images = len(mean), ImageReader(stack_path).number
+    noise = measure_noise(stack_path, mean, optics, folder, client=client, progress=progress)
+    small = np.asarray(fourier.crop_volume(mean, min(box, 2 * (radius + 2))))
+
+    def maximize(model: Directions, number: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give the directions that follow from weights by those so far, and weights' moments."""
+        here = folder / f"directions-{number:02d}.npz"
+        model.save(here)
+        reduction = Moments(here, optics, box, reach, count, None if number else seed)
+        grids, products = reduce_images(stack_path, reduction, client=client, progress=progress)
+        return _volumes_of(grids, count, model.mean, reach), products / images
+
+    none = np.zeros((0, *small.shape), np.float32)
+    model = Directions(small, none, noise, np.zeros(0), radius)
+    rounds = [max(4, round(share * radius)) for share, times in _ROUNDS for _ in range(times)]
+    for number, reach in enumerate(rounds):
+        volumes, moments = maximize(model, number, reach)
+        volumes = subspace.standardize(volumes, moments)
+        spread = np.sqrt(np.square(volumes, dtype=np.float64).sum((1, 2, 3)))
+        model = Directions(small, volumes, noise, spread, reach)
+        if say is not None:
+            told = ", ".join(f"{each:.3g}" for each in spread)
+            say(f"Subspace, round {number + 1}: to shell {reach}, spread {told}")
+    # the last goes to the finest shell; weights still come from the coarser ones
+    volumes, _ = maximize(replace(model, mean=mean), len(rounds), box // 2)
+    return Directions(mean, volumes, noise, model.spread, box // 2)
+
+
+def _volumes_of(grids: np.ndarray, count: int, mean: np.ndarray, reach: int) -> np.ndarray:
+    """Make volumes of the sums of all images, cut to the sphere that images show."""
+    box = len(mean)
+    power = power_spectrum(mean, 3)[: reach + 1] * box**3
+    penalty = 1.0 / (_SHARE * power + _LEAST * power[0])
+    inside = soft_sphere(box, box / 2 - _EDGE, _EDGE)
+    found = subspace.solve_directions(grids, count, penalty)
+    return np.stack([fourier.volume_of(each, box) * inside for each in found])
+
+
+def measure_noise(
+    stack_path: Path,
+    mean: np.ndarray,
+    optics: Optics,
+    folder: Path,
+    *,
+    client: Client | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Measure the variance of what a map does not explain of the transforms' samples, by shell.
+
+    What the particle's conformations add is small beside the noise, and counted to it.
+    """
+    box = len(mean)
+    whole = box // 2
+    plane = fourier.half_plane(box)
+    here = folder / "mean.npz"
+    none = np.zeros((0, box, box, box), np.float32)
+    Directions(mean, none, np.ones(whole + 1), np.zeros(0), whole).save(here)
+    reduction = NoisePower(here, optics, box)
+    sums = reduce_images(stack_path, reduction, client=client, progress=progress)
+    samples = np.bincount(plane.shell, minlength=whole + 1) * ImageReader(stack_path).number
+    return np.asarray(sums / samples)

@@ -1,0 +1,249 @@
+"""Volumes of trained networks, for any value of the latent variable; and the networks on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
+from hpdp_dask.errors import InputError
+from hpdp_dask.numerics.masks import soft_sphere
+
+if TYPE_CHECKING:
+    from hpdp_dask.cryoem.heterogeneity.networks import HeterogeneityNetwork
+
+WEIGHTS_FILE, LATENT_FILE = "weights.safetensors", "z.npy"
+
+#: Name, in the results of `run.json`, of what is known of the networks.
+NETWORKS = "networks"
+
+#: Frequencies that the decoder is asked for at once; soft edge of the sphere, pixels.
+_AT_ONCE, _EDGE = 65_536, 3.0
+
+
+@dataclass(frozen=True)
+class Conformations:
+    """Networks that were trained, and what they add to.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    network : HeterogeneityNetwork
+    amplitudes : (shells,) ndarray of float32
+        What the decoder's answers are multiplied by.
+    mean : (N, N, N) ndarray or None
+        With a linear start, what volumes differ from.
+    directions : (zdim, N, N, N) ndarray or None
+        With a linear start, the linear part of how they differ.
+    pixel_size : float
+        Å.
+    """
+
+    architecture: Architecture
+    network: HeterogeneityNetwork
+    amplitudes: np.ndarray
+    mean: np.ndarray | None
+    directions: np.ndarray | None
+    pixel_size: float
+
+    def volume(self, z: np.ndarray) -> np.ndarray:
+        """Make the volume of a value of the latent variable.
+
+        Parameters
+        ----------
+        z : (zdim,) array_like
+
+        Returns
+        -------
+        (N, N, N) ndarray of float32
+            [z, y, x], in the images' grey scale, cut to the sphere that images show.
+        """
+        box = self.architecture.box
+        latent = np.asarray(z, dtype=np.float32)
+        volume = self._decoded(latent)
+        if self.mean is not None and self.directions is not None:
+            weights = latent / self.network.get_buffer("scale").cpu().numpy()
+            volume += self.mean + np.tensordot(weights, self.directions, 1)
+        return volume * np.asarray(soft_sphere(box, box / 2 - _EDGE, _EDGE))
+
+    def _decoded(self, latent: np.ndarray) -> np.ndarray:
+        """Ask the decoder for one half of the frequencies, and transform."""
+        import torch
+
+        box = self.architecture.box
+        half = box // 2
+        z, y, x = np.meshgrid(
+            *[np.arange(-half + 1, half)] * 2, np.arange(half), indexing="ij", sparse=False
+        )
+        shell = np.rint(np.sqrt(z * z + y * y + x * x)).astype(np.int64)
+        inside = shell <= half
+        z, y, x, shell = z[inside], y[inside], x[inside], shell[inside]
+        coordinates = np.stack([x, y, z], axis=1).astype(np.float32) / half
+        device = self.network.get_buffer("scale").device
+        given = torch.from_numpy(latent)[None].to(device) if len(latent) else None
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(coordinates), _AT_ONCE):
+                part = torch.from_numpy(coordinates[start : start + _AT_ONCE]).to(device)
+                parts.append(self.network.decoder(part[None], given)[0].cpu().numpy())
+        values = np.concatenate(parts) * self.amplitudes[shell][:, None]
+        # the transform has its origin at the central voxel
+        sign = 1.0 - 2.0 * ((x + y + z) % 2)
+        transform = np.zeros((box, box, half + 1), np.complex64)
+        transform[z % box, y % box, x] = (values[:, 0] + 1j * values[:, 1]) * sign
+        return np.fft.irfftn(transform, s=(box,) * 3, axes=(0, 1, 2)).astype(np.float32)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the weights, and give what `run.json` should say of them.
+
+        Parameters
+        ----------
+        folder : Path
+            Exists.
+        """
+        from safetensors.numpy import save
+
+        tensors = {
+            f"network.{name}": value.detach().cpu().numpy()
+            for name, value in self.network.state_dict().items()
+        }
+        tensors["amplitudes"] = self.amplitudes
+        if self.mean is not None and self.directions is not None:
+            tensors |= {"mean": self.mean, "directions": self.directions}
+        written = save({name: np.ascontiguousarray(each) for name, each in tensors.items()})
+        (folder / WEIGHTS_FILE).write_bytes(written)
+        return {
+            "architecture": asdict(self.architecture),
+            "pixel_size": self.pixel_size,
+            "weights_sha256": hashlib.sha256(written).hexdigest(),
+        }
+
+
+def read_conformations(folder: Path) -> Conformations:
+    """Open the networks of a folder that `hpdp cryoem heterogeneity train` made.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Conformations
+
+    Raises
+    ------
+    InputError
+        There are none, PyTorch is missing, or the weights are not those that `run.json` tells of.
+    """
+    described = _described(folder)
+    path = folder / WEIGHTS_FILE
+    try:
+        written = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+    if hashlib.sha256(written).hexdigest() != described.get("weights_sha256"):
+        raise InputError(
+            f"{path}: is not what run.json tells of; it belongs to another training, or was "
+            "damaged. Copy the whole folder again."
+        )
+    from hpdp_dask.dataflow.training.train import check_torch
+
+    check_torch()
+    import torch
+    from safetensors.numpy import load
+
+    from hpdp_dask.cryoem.heterogeneity.networks import HeterogeneityNetwork
+
+    tensors = load(written)
+    try:
+        architecture = Architecture(**described["architecture"])
+        network = HeterogeneityNetwork(architecture)
+        network.load_state_dict(
+            {
+                name.removeprefix("network."): torch.from_numpy(np.array(each))
+                for name, each in tensors.items()
+                if name.startswith("network.")
+            }
+        )
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return Conformations(
+            architecture,
+            network.eval().to(device),
+            tensors["amplitudes"],
+            tensors.get("mean"),
+            tensors.get("directions"),
+            float(described["pixel_size"]),
+        )
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: is not as this hpdp writes networks ({str(error).splitlines()[0]}); train "
+            "again."
+        ) from error
+
+
+def _described(folder: Path) -> Mapping[str, Any]:
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        described = record["results"][NETWORKS]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder}: no folder that hpdp cryoem heterogeneity train made (run.json tells of no "
+            "networks)."
+        ) from None
+    assert isinstance(described, Mapping)
+    return described
+
+
+def read_latent(folder: Path) -> np.ndarray:
+    """Read the latent variables of the images, (n, zdim).
+
+    Raises
+    ------
+    InputError
+        They cannot be read.
+    """
+    return read_points(folder / LATENT_FILE)
+
+
+def read_points(path: Path, zdim: int | None = None) -> np.ndarray:
+    """Read values of the latent variable: an .npy, or text with one of them a line.
+
+    Parameters
+    ----------
+    path : Path
+    zdim : int, optional
+        How many numbers each must have.
+
+    Returns
+    -------
+    (k, zdim) ndarray of float32
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or holds something else.
+    """
+    try:
+        points = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, ndmin=2)
+        points = np.atleast_2d(np.asarray(points, dtype=np.float32))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{path}: holds no points of the latent space, expected an .npy or a text file with "
+            "as many numbers in each row as it has dimensions."
+        ) from None
+    if points.ndim != 2 or (zdim is not None and points.shape[1] != zdim):
+        raise InputError(
+            f"{path}: its shape is {points.shape}, expected (points, {zdim or 'dimensions'})."
+        )
+    if not np.isfinite(points).all():
+        raise InputError(f"{path}: holds numbers that are not finite.")
+    return points

@@ -1,0 +1,279 @@
+"""The recipes of `hpdp cryoem heterogeneity`: train networks on a stack, make volumes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hpdp_dask.cryoem.export_particles import export_particles
+from hpdp_dask.cryoem.heterogeneity.stage import (
+    HeterogeneitySettings,
+    Learnt,
+    check_settings,
+    learn_conformations,
+)
+from hpdp_dask.cryoem.heterogeneity.volumes import (
+    LATENT_FILE,
+    NETWORKS,
+    read_conformations,
+    read_latent,
+    read_points,
+)
+from hpdp_dask.errors import InputError
+from hpdp_dask.formats.mrc import write_map
+from hpdp_dask.formats.particles import SourceTables
+from hpdp_dask.numerics.latent_path import points_along, principal_axes
+from hpdp_dask.stacks.store import new_stack, open_stack
+from hpdp_dask.stacks.tables import read_source
+from hpdp_dask.workflow.folder import RunFolder, output_folder
+from hpdp_dask.workflow.reconstruction import describe_cluster
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from hpdp_dask.dataflow.progress import Progress
+    from hpdp_dask.workflow.record import RunRecord
+
+#: Volumes along the first principal component; columns of latent variables in a star file.
+_POINTS, _COLUMN = 5, "hpdpLatent"
+
+#: A share of the time spent waiting for images from which on the report warns.
+_LONG_WAIT = 0.3
+
+
+def run_heterogeneity_training(
+    stack_path: Path,
+    output: Path,
+    settings: HeterogeneitySettings,
+    *,
+    client: Client | None,
+    command: Sequence[str],
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> RunRecord:
+    """Learn the conformations of the particles of a stack, with a report.
+
+    Parameters
+    ----------
+    stack_path : Path
+        A stack with poses and CTF.
+    output : Path
+        The folder: `z.npy` and `z_width.npy` (latent variables of the images and the widths of
+        their posteriors), `particles.star` with them as columns, `volumes/*.mrc` with
+        `volumes/z.npy`, `weights.safetensors`, `report.html`, `run.json`.
+    settings : HeterogeneitySettings
+    client : Client or None
+        None: train in this process.
+    command : sequence of str
+        The words of the command line, for the record.
+    overwrite, resume : bool, optional
+    progress : Progress, optional
+    say : callable, optional
+        Told in words how far it is.
+
+    Returns
+    -------
+    RunRecord
+
+    Raises
+    ------
+    InputError
+        If the stack or a setting is not as it must be, or the training failed.
+    """
+    stack = open_stack(stack_path)
+    check_settings(stack, settings)
+    with output_folder(
+        output,
+        command=command,
+        parameters=asdict(settings),
+        inputs=[stack_path],
+        seed=settings.training.seed,
+        overwrite=overwrite,
+        resume=resume,
+        client=client,
+    ) as run:
+        scratch = run.scratch / "heterogeneity"
+        scratch.mkdir(exist_ok=True)
+        with run.stage("learn"):
+            learnt = learn_conformations(
+                stack_path,
+                settings,
+                scratch,
+                client=client,
+                progress=progress,
+                tell=None if say is None else lambda row: say(tell_epoch(row)),
+                say=say,
+            )
+            run.images(stack.sizes["particle"] * settings.training.epochs)
+        with run.stage("volumes"):
+            shown = _write_results(run, stack, learnt)
+        return _write_report(run, settings, learnt, shown, client)
+
+
+def tell_epoch(row: dict[str, Any]) -> str:
+    """Say in a line how an epoch went."""
+    losses = ", ".join(f"{name} {value:.5f}" for name, value in row["losses"].items())
+    return (
+        f"Epoch {row['epoch']}: {losses}; {row['images_per_second']:.0f} images/s, "
+        f"{row['waited']:.0%} of the time waiting for them"
+    )
+
+
+def _write_results(run: RunFolder, stack: xr.Dataset, learnt: Learnt) -> list[np.ndarray]:
+    """Write latent variables and volumes; give the volumes."""
+    made = learnt.conformations
+    points = points_along(learnt.z, _POINTS) if learnt.z.shape[1] else np.zeros((1, 0), np.float32)
+    if learnt.z.shape[1]:
+        np.save(run.path / LATENT_FILE, learnt.z)
+        np.save(run.path / "z_width.npy", learnt.width)
+        _write_particles(run, stack, learnt.z)
+    return _write_volumes(run.path / "volumes", made.volume, points, made.pixel_size)
+
+
+def _write_volumes(
+    folder: Path,
+    volume: Callable[[np.ndarray], np.ndarray],
+    points: np.ndarray,
+    pixel_size: float,
+) -> list[np.ndarray]:
+    folder.mkdir(exist_ok=True)
+    made = []
+    for number, point in enumerate(points, start=1):
+        made.append(volume(point))
+        write_map(folder / f"volume_{number:03d}.mrc", made[-1], pixel_size)
+    np.save(folder / LATENT_FILE, points)
+    return made
+
+
+def _write_particles(run: RunFolder, stack: xr.Dataset, z: np.ndarray) -> None:
+    """Write `particles.star`: the particles as they were, with their latent variables."""
+    source = read_source(stack.attrs["path"])
+    if source is None or not source.format.startswith("relion"):
+        source = SourceTables("relion-3.1")
+    columns = {f"{_COLUMN}{k}": z[:, k - 1].astype(np.float64) for k in range(1, z.shape[1] + 1)}
+    source = replace(source, particles={**source.particles, **columns})
+    path = run.scratch / "particles.zarr"
+    new_stack(path, stack.drop_vars("images"), len(z), None, source=source)
+    export_particles(path, run.path / "particles.star", images=False)
+
+
+def _write_report(
+    run: RunFolder,
+    settings: HeterogeneitySettings,
+    learnt: Learnt,
+    shown: Sequence[np.ndarray],
+    client: Client | None,
+) -> RunRecord:
+    from hpdp_dask.workflow.heterogeneity_figures import report_sections
+    from hpdp_dask.workflow.report import write_report
+
+    history = learnt.history
+    waited = sum(row["waited"] * row["seconds"] for row in history)
+    seconds = max(sum(row["seconds"] for row in history), 1e-9)
+    if waited > _LONG_WAIT * seconds:
+        run.warn(
+            f"{waited / seconds:.0%} of the training was waiting for images: give it more "
+            "--threads, or a faster disk."
+        )
+    shares = principal_axes(learnt.z)[1] if learnt.z.shape[1] else np.zeros(0)
+    headline = {
+        "Particles": f"{len(learnt.z):,}",
+        "Latent dimensions": str(settings.zdim),
+        "Decoder": f"{settings.width}x{settings.layers}",
+        "Epochs": str(settings.training.epochs),
+        "Error, in units of the noise": f"{history[-1]['losses']['error']:.4f}",
+    }
+    if len(shares):
+        headline["First component"] = f"{shares[0]:.0%} of the latent variance"
+    with run.stage("draw"):
+        sections = report_sections(learnt, shown)
+    record = run.finish(
+        {
+            NETWORKS: learnt.conformations.save(run.path),
+            "particles": len(learnt.z),
+            "history": history,
+            "waited": waited / seconds,
+            "component_shares": shares.tolist(),
+        },
+        cluster={} if client is None else describe_cluster(client),
+    )
+    write_report(
+        run.path / "report.html", "Heterogeneity", run.target.name, headline, sections, record
+    )
+    return record
+
+
+def make_volumes(
+    folder: Path,
+    output: Path,
+    *,
+    command: Sequence[str],
+    points_file: Path | None = None,
+    images: Sequence[int] = (),
+    path: int | None = None,
+    overwrite: bool = False,
+) -> RunRecord:
+    """Make volumes of networks that were trained.
+
+    Parameters
+    ----------
+    folder : Path
+        As `run_heterogeneity_training` made it.
+    output : Path
+        The folder: `volumes/*.mrc`, `volumes/z.npy`, `run.json`.
+    command : sequence of str
+    points_file : Path, optional
+        Values of the latent variable, see `volumes.read_points`.
+    images : sequence of int, optional
+        Places of particles in the stack, from 0: the volumes at their latent variables.
+    path : int, optional
+        So many volumes along the first principal component.
+    overwrite : bool, optional
+
+    Returns
+    -------
+    RunRecord
+
+    Raises
+    ------
+    InputError
+        Not one of the three ways to say where is given; the folder or the points are none.
+    """
+    if sum((points_file is not None, bool(images), path is not None)) != 1:
+        raise InputError("give one of --z, --image and --path: at which points to make volumes.")
+    if path is not None and path < 2:
+        raise InputError(f"--path is {path}, expected 2 volumes or more.")
+    conformations = read_conformations(folder)
+    zdim = conformations.architecture.zdim
+    if not zdim:
+        raise InputError(
+            f"{folder}: was trained with --zdim 0, so there is one volume, in its folder volumes."
+        )
+    if points_file is not None:
+        points = read_points(points_file, zdim)
+    else:
+        z = read_latent(folder)
+        for place in images:
+            if not 0 <= place < len(z):
+                raise InputError(f"--image is {place}, expected 0 to {len(z) - 1}.")
+        points = z[list(images)] if path is None else points_along(z, path)
+    with output_folder(
+        output,
+        command=command,
+        parameters={"points": points.tolist()},
+        inputs=[folder, *([points_file] if points_file else [])],
+        seed=None,
+        overwrite=overwrite,
+    ) as run:
+        with run.stage("volumes"):
+            _write_volumes(
+                run.path / "volumes", conformations.volume, points, conformations.pixel_size
+            )
+        return run.finish({"volumes": len(points)})
