@@ -210,9 +210,12 @@ class _Measuring:
         kept = tuple(name for measure in self.measures for name in measure.needs)
         looked_at = any(images_of(measure) for measure in self.measures)
         found: dict[str, list[np.ndarray]] = {}
-        for block in read_blocks(self.path, leaf, kept, images=looked_at):
+        for block in read_blocks(self.path, leaf, kept, images=looked_at, reuse=True):
+            seen = [each.values for each in block.values() if each.ndim == 3]
             for name, values in runner.run(block).items():
-                found.setdefault(name, []).append(values)
+                # what is a part of the images would change with them
+                shared = any(np.may_share_memory(values, each) for each in seen)
+                found.setdefault(name, []).append(values.copy() if shared else values)
             done(block.sizes["frame"])
         group = zarr.open_group(self.staged, mode="r+")
         for name, parts in found.items():
@@ -271,6 +274,11 @@ class Runner:
                 if values.shape != (block.sizes["frame"], *column.shape):
                     raise ValueError(f"{measure.name} gave {name} of the shape {values.shape}")
                 found[name] = values
-                others = (f"{name}_{axis}" for axis in range(1, values.ndim))
-                block = block.assign({name: (("frame", *others), values)})
+            if place + 1 < len(self.measures):
+                block = block.assign({name: _frame_variable(name, found[name]) for name in given})
         return found
+
+
+def _frame_variable(name: str, values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Give the values of a column with the names of its dimensions."""
+    return ("frame", *(f"{name}_{axis}" for axis in range(1, values.ndim))), values

@@ -112,7 +112,12 @@ def even_leaves(number: int, images_per_chunk: int, images_per_leaf: int) -> lis
 
 
 def read_blocks(
-    path: Path, leaf: Leaf, names: Collection[str] | None = None, *, images: bool = True
+    path: Path,
+    leaf: Leaf,
+    names: Collection[str] | None = None,
+    *,
+    images: bool = True,
+    reuse: bool = False,
 ) -> Iterator[xr.Dataset]:
     """Read the images of a leaf block by block, with what the stack knows of them.
 
@@ -125,6 +130,8 @@ def read_blocks(
         Only these variables.
     images : bool, optional
         Read the images too.
+    reuse : bool, optional
+        The images of each block take the memory of those of the one before.
 
     Yields
     ------
@@ -142,13 +149,17 @@ def read_blocks(
     reader = ImageReader(path)
     layout = reader.layout
     table = _rows(_table(layout, names), layout, slice(leaf.start, leaf.stop)).load()
+    memory: np.ndarray | None = None
+    if images and reuse:
+        memory = np.empty((block_length(reader), *reader.image_shape), reader.dtype)
     for shard in range(leaf.start, leaf.stop, reader.images_per_shard):
         end = min(shard + reader.images_per_shard, leaf.stop)
         for first in range(shard, end, block_length(reader)):
             last = min(first + block_length(reader), end)
             block = _rows(table, layout, slice(first - leaf.start, last - leaf.start))
             if images:
-                block[layout.array] = (layout.dimension, "y", "x"), reader.read(first, last)
+                out = None if memory is None else memory[: last - first]
+                block[layout.array] = (layout.dimension, "y", "x"), reader.read(first, last, out)
             yield block.assign_attrs(first_image=first)
 
 

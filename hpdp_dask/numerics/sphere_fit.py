@@ -99,7 +99,8 @@ def _fit_batch(
     rings = counts.shape[1]
     # row by row in memory, which an index in brackets does not give
     counts = np.maximum(np.take(counts, table.rings, axis=1), 0.0)
-    weight = 1.0 / (1.0 + MODEL_ERROR**2 * _smoothed(counts))
+    weight = np.empty_like(counts)
+    _weights(counts, weight)
     step = np.log(table.diameters[1] / table.diameters[0])
     known = np.isfinite(diameters)
     given = np.log(np.where(known, diameters, table.diameters[0]) / table.diameters[0]) / step
@@ -120,14 +121,17 @@ def _fit_batch(
     return diameter, error, score, everywhere, one.background * one.expected.sum(axis=1)
 
 
-def _smoothed(counts: np.ndarray) -> np.ndarray:
-    """Average over some rings, so that weights do not follow the noise."""
-    kernel = np.array([1, 2, 3, 2, 1], np.float32) / 9.0
-    padded = np.pad(np.maximum(counts, 0.0), ((0, 0), (2, 2)), mode="edge")
-    total = np.zeros_like(counts)
-    for shift, share in enumerate(kernel):
-        total += share * padded[:, shift : shift + counts.shape[1]]
-    return total
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _weights(counts, out):  # type: ignore[no-untyped-def]
+    """Weigh rings by what the model can be wrong by, after an average over some, against noise."""
+    rings = counts.shape[1]
+    for i in range(len(counts)):
+        for ring in range(rings):
+            total = np.float32(0.0)
+            for shift in range(-2, 3):
+                beside = min(max(ring + shift, 0), rings - 1)
+                total += np.float32((3 - abs(shift)) / 9.0) * counts[i, beside]
+            out[i, ring] = np.float32(1.0) / (np.float32(1.0) + np.float32(MODEL_ERROR**2) * total)
 
 
 class _Best(NamedTuple):

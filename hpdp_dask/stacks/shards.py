@@ -78,13 +78,16 @@ class ImageReader:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.layout.path,)
 
-    def read(self, start: int, stop: int) -> np.ndarray:
+    def read(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read images that follow each other; every inner chunk's checksum is verified.
 
         Parameters
         ----------
         start, stop : int
             The first image and the one after the last, from 0.
+        out : (stop - start, y, x) ndarray, optional
+            Where to, in the stored dtype: new memory for each of many blocks costs as much time
+            as unpacking half of it.
 
         Returns
         -------
@@ -100,7 +103,8 @@ class ImageReader:
         """
         if not 0 <= start <= stop <= self.number:
             raise IndexError(f"images {start}:{stop} of a stack of {self.number}")
-        out = np.empty((stop - start, *self.image_shape), self.dtype)
+        if out is None:
+            out = np.empty((stop - start, *self.image_shape), self.dtype)
         per_shard = self.images_per_shard
         for shard in range(start // per_shard, -(-stop // per_shard)):
             first, last = max(start, shard * per_shard), min(stop, (shard + 1) * per_shard)

@@ -9,6 +9,7 @@ from frame_stacks import make_frames
 from hpdp_dask.cluster import connect
 from hpdp_dask.dataflow import columns as columns_module
 from hpdp_dask.dataflow.columns import Column, measure_images
+from hpdp_dask.dataflow.leaves import Leaf
 from hpdp_dask.dataflow.trees import reduce_images
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frames import open_frames
@@ -94,6 +95,24 @@ def stack(tmp_path, photons):
     return make_frames(tmp_path / "frames.zarr", photons, images_per_shard=30, mask=mask)
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of each frame, as a part of the images and not a copy."""
+
+    name: str = "row"
+    needs: tuple[str, ...] = ()
+
+    @property
+    def columns(self):
+        return {"row": Column(np.uint8, (20,), ("column",))}
+
+    def prepare(self, stack):
+        return None
+
+    def measure(self, block, _):
+        return {"row": block["photons"].values[:, 5]}
+
+
 def check(stack, photons):
     found = open_frames(stack)
     good = photons.astype(int)
@@ -109,6 +128,12 @@ def test_in_this_process(stack, photons):
     measure_images(stack, [Photons(), Excess(7)], history={"command": "hpdp test"})
     check(stack, photons)
     assert open_frames(stack).attrs["history"][0]["command"] == "hpdp test"
+
+
+def test_parts_of_images_outlive_their_block(stack, photons, monkeypatch):
+    monkeypatch.setattr(columns_module, "even_leaves", lambda number, *_: [Leaf(0, number)])
+    measure_images(stack, [Row()])
+    np.testing.assert_array_equal(open_frames(stack)["row"], photons[:, 5])
 
 
 def test_on_workers(stack, photons, monkeypatch):
