@@ -1,4 +1,4 @@
-"""Cryo-EM and stills of crystals on the GPU beside the CPU.
+"""Cryo-EM, stills of crystals and heterogeneity on the GPU, beside the CPU or published times.
 
 Times, on random images in memory, what a leaf of a reconstruction does with them (transform,
 weigh, insert) and what the end does with the sums, on one CPU core and on one CUDA device; then
@@ -11,7 +11,11 @@ their cells differ from the CPU's; frames of a Pilatus 6M, from the host's memor
 quadrants; quadrants and frames that each network answers for; and steps of a training, batches
 at hand, with the batch and the precision of the full recipe.
 
-    python benchmarks/gpu.py [--number 8192] [--box 256] [--part cryoem|crystals]
+Of heterogeneity: the training of the decoder alone, see `gpu_decoder`. With `--smoke` this part
+runs on the CPU, on one small cell, and writes nothing down: it tells that it works, and no more.
+
+    python benchmarks/gpu.py [--number 8192] [--box 256] [--part cryoem|crystals|heterogeneity]
+    python benchmarks/gpu.py --part heterogeneity --smoke
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from unittest import mock
 import common
 import numpy as np
 import xarray as xr
+from gpu_decoder import decoder_figures
 
 from hpdp_dask.cryoem import contrast, reconstruct
 from hpdp_dask.cryoem.reconstruct import BackProjection
@@ -42,7 +47,7 @@ from hpdp_dask.crystallography.simulate import DETECTORS, Settings, crystals, sh
 from hpdp_dask.crystallography.train.learner import GEOMETRY, QuadrantLearner
 from hpdp_dask.crystallography.train.recipes import RECIPES
 from hpdp_dask.dataflow.training.apply import computing
-from hpdp_dask.dataflow.training.feed import to_device
+from hpdp_dask.dataflow.training.feed import host_tensors, to_device
 from hpdp_dask.formats.frames import flat_detector
 from hpdp_dask.numerics.arrays import has_gpu, to_host
 from hpdp_dask.numerics.quadrants import SIDE, QuadrantPlan, plan_quadrants, pool_quadrants
@@ -244,7 +249,7 @@ def learnt(name: str, device: str, batch: int, steps: int = 5) -> float:
     arrays = learner.prepare(images, rows, None)
 
     def step() -> float:
-        given = to_device(arrays, device)
+        given = to_device(host_tensors(arrays, device), device)
         with computing(settings.precision, device):
             total = sum(part.float().mean() for part in learner.losses(network, given).values())
         optimizer.zero_grad(set_to_none=True)
@@ -293,19 +298,28 @@ def stills(xp: ModuleType) -> dict[str, object]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=["cryoem", "crystals"])
+    parser.add_argument("--part", choices=["cryoem", "crystals", "heterogeneity"])
     parser.add_argument("--number", type=int, default=8 * BLOCK)
     parser.add_argument("--box", type=int, default=256)
+    parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
+    if options.smoke and options.part == "heterogeneity":
+        for key, value in decoder_figures("cpu", smoke=True).items():
+            print(f"{key}: {value:.3g}")
+        return
     if not has_gpu():
         sys.exit("gpu: needs CuPy and a CUDA device (pip install 'hpdp-dask[gpu]')")
     import cupy
 
-    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    if options.part != "crystals":
-        common.record("gpu", {"device": name, **particles(options.number, options.box)})
-    if options.part != "cryoem":
-        common.record("gpu_crystals", {"device": name, **stills(cupy)})
+    device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    parts: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
+        "cryoem": ("gpu", lambda: particles(options.number, options.box)),
+        "crystals": ("gpu_crystals", lambda: stills(cupy)),
+        "heterogeneity": ("gpu_heterogeneity", lambda: decoder_figures("cuda")),
+    }
+    for name in [options.part] if options.part else parts:
+        result, measure = parts[name]
+        common.record(result, {"device": device, **measure()})
 
 
 if __name__ == "__main__":

@@ -1,57 +1,63 @@
-"""Heterogeneity: how well a hinge's angle is found, and for how many CPU seconds.
+"""Heterogeneity: how well conformations are found, and for how many CPU seconds.
 
-    hpdp cryoem simulate -o sim --model 7l2i.cif.gz --symmetry C1 --domain //A --hinge 0 40 \\
-        --number 6000 --box 64 --pixel-size 3.5 --snr 0.1
-    hpdp import sim/particles.star -o sim.zarr
-    python benchmarks/heterogeneity.py sim.zarr sim/truth.star [--epochs 8]
+    python benchmarks/heterogeneity.py hinge FOLDER [--cryodrgn PATH --cryodrgn-epochs 4]
+    python benchmarks/heterogeneity.py mixture FOLDER
+    python benchmarks/heterogeneity.py speed FOLDER --cryodrgn PATH
 
-Trains with the defaults and four latent dimensions, and prints the rank correlation of the angle
-and the position along the principal curve of the latent variables. CPU seconds are those of this
-process, all threads.
+FOLDER gets, or has from a run before, the simulated stacks. CPU seconds are those of whole trees
+of processes; `OMP_NUM_THREADS` gives both sides their threads.
+
+`hinge` trains with the defaults and four latent dimensions on 6,000 images of 64x64 in which a
+domain turns by 0 to 40 degrees, and prints the rank correlation of the angle and the position
+along the principal curve of the latent variables, and how volumes at five angles agree with the
+truth: whole, and where they differ, beside the map of all images. cryoDRGN trains for some epochs
+on the same images, with the decoder and the encoder of the same size, the batch that ours has,
+and the rate of learning at which it learns fastest, 3e-4.
+
+`mixture` trains in the same way on 4,000 images of two conformations, 3 to 1, and prints the
+share of the images that clusters of the latent variables put right.
+
+`speed` trains without a linear start, with every frequency of the images: two epochs less one,
+of each side, at boxes of 64 and 128.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import pickle
+import shutil
+import sys
 import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 
+import common
+import heterogeneity_data as data
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
-from hpdp_dask.cryoem.heterogeneity.stage import HeterogeneitySettings, learn_conformations
-from hpdp_dask.formats.star import read_particles
-from hpdp_dask.numerics.latent_path import principal_axes
+from hpdp_dask.cryoem.heterogeneity.stage import HeterogeneitySettings
+from hpdp_dask.cryoem.heterogeneity.volumes import Conformations, read_conformations
+from hpdp_dask.numerics.latent_clusters import find_clusters
+from hpdp_dask.numerics.latent_path import curve_positions
+from hpdp_dask.numerics.shells import fourier_shell_correlation, resolution_at
 
-#: Rounds and neighbours (a share of the images) of the principal curve.
-ROUNDS, NEAR, PIECES = 10, 0.05, 50
+#: Angles of which volumes are made, from images this near to them, degrees.
+ANGLES, NEAR = (4.0, 12.0, 20.0, 28.0, 36.0), 1.5
+
+#: Where volumes differ: their standard deviation over angles is above this share of its highest.
+DIFFERENT = 0.15
+
+#: Images whose every frequency is looked at, by the box.
+SPEED_IMAGES = {64: 480, 128: 128}
 
 
-def curve_positions(z: np.ndarray) -> np.ndarray:
-    """Give the position of each image along the principal curve (Hastie & Stuetzle 1989)."""
-    order = principal_axes(z)[0][:, 0].argsort(kind="stable").argsort(kind="stable")
-    for _ in range(ROUNDS):
-        ranked = z[order.argsort()]
-        width = max(3, round(NEAR * len(z)))
-        sums = np.cumsum(np.concatenate([np.zeros((1, z.shape[1])), ranked]), 0)
-        starts = np.linspace(0, len(z) - width, PIECES).astype(int)
-        knots = (sums[starts + width] - sums[starts]) / width
-        steps, along = np.diff(knots, axis=0), np.arange(PIECES - 1)
-        lengths = np.maximum((steps**2).sum(1), 1e-12)
-        share = ((z[:, None] - knots[:-1]) * steps).sum(2) / lengths
-        # beyond the ends the first and the last piece go on
-        low, high = np.zeros(len(along)), np.ones(len(along))
-        low[0], high[-1] = -1e9, 1e9
-        share = np.clip(share, low, high)
-        distance = ((knots[:-1] + share[..., None] * steps - z[:, None]) ** 2).sum(2)
-        piece = distance.argmin(1)
-        travelled = np.concatenate([[0.0], np.cumsum(np.sqrt(lengths))])
-        there = share[np.arange(len(z)), piece]
-        position = travelled[piece] + there * np.sqrt(lengths)[piece]
-        order = position.argsort(kind="stable").argsort(kind="stable")
-    return position
+def train(stack: Path, output: Path, words: list[str]) -> common.Cost:
+    """Train by our command, in one process."""
+    command = [common.hpdp(), "cryoem", "heterogeneity", "train", stack, "-o", output]
+    return common.run([*command, "--overwrite", "--workers", "1", *words])
 
 
 def correlation(z: np.ndarray, angles: np.ndarray) -> float:
@@ -59,37 +65,136 @@ def correlation(z: np.ndarray, angles: np.ndarray) -> float:
     return abs(float(spearmanr(curve_positions(z), angles).statistic))
 
 
+def agreement(made: Conformations, z: np.ndarray, angles: np.ndarray) -> dict[str, object]:
+    """Compare volumes at five angles, and the map of all images, with the truth."""
+    truth = data.true_volumes(ANGLES)
+    spread = gaussian_filter(truth.std(0), 1.0)
+    where = gaussian_filter((spread > DIFFERENT * spread.max()).astype(np.float32), 1.0)
+    points = [z[np.abs(angles - each) < NEAR].mean(0) for each in ANGLES]
+    volumes = [made.volume(point) for point in points]
+    assert made.mean is not None
+    found: dict[str, object] = {}
+    for name, shown in (("volumes", volumes), ("map of all", [made.mean] * len(ANGLES))):
+        whole = [fourier_shell_correlation(*pair) for pair in zip(shown, truth, strict=True)]
+        local = [fourier_shell_correlation(*pair, where) for pair in zip(shown, truth, strict=True)]
+        worst = max(resolution_at(fsc, 0.5, made.pixel_size, len(made.mean)) for fsc in whole)
+        found[f"{name}: FSC 0.5 of the worst, Å"] = worst
+        found[f"{name}: mean FSC where they differ"] = float(np.mean(local))
+        found[f"{name}: FSC where they differ, 20 to 10 Å"] = float(np.mean(local, 0)[11:23].mean())
+    return found
+
+
 def hinge(arguments: argparse.Namespace) -> None:
-    """Train, and print the rank correlation of the angle and the CPU seconds."""
-    angles = read_particles(arguments.truth).source.particles["hpdpHingeAngle"]
-    settings = HeterogeneitySettings(zdim=4)
-    training = replace(settings.training, epochs=arguments.epochs)
-    began, wall = time.process_time(), time.perf_counter()
+    """Train on the hinge, ours and cryoDRGN's; print correlations and CPU seconds."""
+    folder = arguments.folder
+    stack, angles = data.hinge(folder), data.angles(folder, "hinge")
+    epochs = HeterogeneitySettings().training.epochs
+    figures: dict[str, object] = {"threads": os.environ.get("OMP_NUM_THREADS", "all")}
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "ours"
+        cost = train(stack, output, ["--zdim", "4"])
+        z = np.load(output / "z.npy")
+        figures |= {"ours, epochs": epochs, "ours, CPU s": cost.cpu}
+        figures["ours, correlation"] = correlation(z, angles)
+        figures |= agreement(read_conformations(output), z, angles)
+        if arguments.cryodrgn:
+            figures |= peer_course(arguments, folder / "hinge", Path(scratch) / "peer", angles)
+            last = max(name for name in figures if name.startswith("cryodrgn, CPU s"))
+            figures["ratio of CPU s"] = cost.cpu / float(str(figures[last]))
+    common.record("heterogeneity_hinge", figures)
 
-    def tell(sentence: object) -> None:
-        print(f"{time.process_time() - began:.0f} CPU s: {sentence}", flush=True)
 
-    with tempfile.TemporaryDirectory() as folder:
-        learnt = learn_conformations(
-            arguments.stack,
-            replace(settings, training=training),
-            Path(folder),
-            tell=lambda row: tell(row["losses"]),
-            say=tell,
-        )
-    tell(f"{time.perf_counter() - wall:.0f} s by the clock")
-    print(f"Spearman correlation: {correlation(learnt.z, angles):.3f}")
+def peer_course(
+    arguments: argparse.Namespace, simulated: Path, output: Path, angles: np.ndarray
+) -> dict[str, object]:
+    """Train cryoDRGN; give its correlation at the end of each epoch, and its CPU seconds."""
+    epochs = arguments.cryodrgn_epochs
+    words = data.peer_inputs(arguments.cryodrgn, simulated)
+    sizes = ["--zdim", "4", "--enc-dim", "256", "--dec-dim", "256", "-b", "32", "--lr", "3e-4"]
+    cost = common.run(
+        [arguments.cryodrgn, "train_vae", *words, *sizes, "-n", str(epochs), "-o", output]
+    )
+    found: dict[str, object] = {}
+    for epoch in range(1, epochs + 1):
+        path = next(iter(output.glob(f"z.{epoch}.pkl")), output / f"z.{epoch - 1}.pkl")
+        with path.open("rb") as file:
+            z = pickle.load(file)
+        found[f"cryodrgn, correlation after {epoch} epochs"] = correlation(z, angles)
+    return found | {f"cryodrgn, CPU s of {epochs} epochs": cost.cpu}
+
+
+def mixture(arguments: argparse.Namespace) -> None:
+    """Train on a mixture; print the share of images that clusters put right."""
+    stack = data.mixture(arguments.folder)
+    turned = data.angles(arguments.folder, "mixture") > 20.0
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "ours"
+        cost = train(stack, output, ["--zdim", "4"])
+        z = np.load(output / "z.npy")
+    labels = find_clusters(z).labels
+    common.record(
+        "heterogeneity_mixture",
+        {
+            "CPU s": cost.cpu,
+            "clusters": int(labels.max()) + 1,
+            "images put right": right(labels, turned),
+            "share of the smaller": float(turned.mean()),
+        },
+    )
+
+
+def right(labels: np.ndarray, truth: np.ndarray) -> float:
+    """Give the share of images in a cluster whose most are of their kind."""
+    kinds = [np.bincount(truth[labels == each].astype(int)) for each in np.unique(labels)]
+    return float(sum(each.max() for each in kinds) / len(truth))
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    """Time an epoch of each side with every frequency, by the difference of two runs."""
+    figures: dict[str, object] = {"threads": os.environ.get("OMP_NUM_THREADS", "all")}
+    for box, number in SPEED_IMAGES.items():
+        stack = data.hinge(arguments.folder, number, box, 3.5 * 64 / box)
+        simulated = stack.with_suffix("")
+        costs: dict[str, list[float]] = {"cryodrgn": [], "float32": [], "bfloat16": []}
+        with tempfile.TemporaryDirectory() as scratch:
+            for epochs in ("1", "2"):
+                output = Path(scratch) / "run"
+                sizes = ["--zdim", "2", "-o", output, "-n", epochs, "-b", "32", "--lr", "3e-4"]
+                sizes += ["--enc-dim", "256", "--dec-dim", "256"]
+                words = data.peer_inputs(arguments.cryodrgn, simulated)
+                costs["cryodrgn"].append(
+                    common.run([arguments.cryodrgn, "train_vae", *words, *sizes]).cpu
+                )
+                shutil.rmtree(output)
+                for precision in ("float32", "bfloat16"):
+                    words = ["--zdim", "2", "--start", "none", "--samples", "0", "--epochs", epochs]
+                    words += ["--precision", precision, "--batch", "32"]
+                    costs[precision].append(train(stack, output, words).cpu)
+                    shutil.rmtree(output)
+        each = {name: (cost[1] - cost[0]) / number * 1e3 for name, cost in costs.items()}
+        for name, value in each.items():
+            figures[f"{box}: {name}, CPU s per 1,000 images"] = value
+            if name != "cryodrgn":
+                figures[f"{box}: {name}, ratio"] = value / each["cryodrgn"]
+        print(json.dumps(figures, indent=1), flush=True)
+    common.record("heterogeneity_speed", figures)
 
 
 def main() -> None:
-    """Read the words and run."""
+    """Read the words and run a part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stack", type=Path)
-    parser.add_argument("truth", type=Path)
-    parser.add_argument("--epochs", type=int, default=HeterogeneitySettings().training.epochs)
-    hinge(parser.parse_args())
+    parts = {"hinge": hinge, "mixture": mixture, "speed": speed}
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cryodrgn", type=Path)
+    parser.add_argument("--cryodrgn-epochs", type=int, default=4)
+    arguments = parser.parse_args()
+    if arguments.part == "speed" and not arguments.cryodrgn:
+        sys.exit("--cryodrgn is missing: the program to compare with")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    parts[arguments.part](arguments)
 
 
 if __name__ == "__main__":

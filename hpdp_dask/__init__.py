@@ -31,6 +31,7 @@ _find_a_place_for_compiled_code()
 #: What a notebook needs, and where it is: found at the first use, since it takes long to import.
 _NAMES = {
     "connect": "hpdp_dask.cluster",
+    "explore": "hpdp_dask.web.heterogeneity_page",
     "performance_report": "hpdp_dask.cluster.reports",
     "stages": "hpdp_dask.cluster.panel_figures",
     "label": "hpdp_dask.web.label_page",

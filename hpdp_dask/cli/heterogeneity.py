@@ -29,6 +29,15 @@ class Features(StrEnum):
     none = "none"
 
 
+class Encoder(StrEnum):
+    """What makes the latent variable of an image."""
+
+    posterior = "posterior"
+    mlp = "mlp"
+    convolutional = "convolutional"
+    none = "none"
+
+
 class Start(StrEnum):
     """Where the networks begin."""
 
@@ -39,6 +48,7 @@ class Start(StrEnum):
 class Precision(StrEnum):
     """Of what a network computes."""
 
+    fastest = "fastest"
     float32 = "float32"
     bfloat16 = "bfloat16"
 
@@ -71,11 +81,21 @@ def train_command(
     start: Annotated[
         Start,
         typer.Option(
-            help="*linear*: from a linear model of the volumes, found first; *none*: from "
-            "nothing, with an encoder that looks at the images.",
+            help="*linear*: from a linear model of the volumes, found first; *none*: from nothing.",
             rich_help_panel=_NETWORK,
         ),
     ] = Start.linear,
+    encoder: Annotated[
+        Encoder | None,
+        typer.Option(
+            help="What makes the latent variable of an image: *posterior*, a network that sees "
+            "what the linear model makes of the image; *mlp*, one that sees its coarse transform; "
+            "*convolutional*, its coarse picture; *none*: each image has numbers of its own, "
+            "which are learnt. By default posterior, and mlp without a linear start.",
+            rich_help_panel=_NETWORK,
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[
         int,
         typer.Option(
@@ -94,10 +114,11 @@ def train_command(
     precision: Annotated[
         Precision,
         typer.Option(
-            help="*bfloat16* is faster on GPUs and on processors that multiply it.",
+            help="Of what networks compute; *fastest*: bfloat16 on GPUs, and on processors that "
+            "multiply it.",
             rich_help_panel=_TRAINING,
         ),
-    ] = Precision.float32,
+    ] = Precision.fastest,
     threads: Annotated[
         int,
         typer.Option(help="That prepare images, of each worker.", rich_help_panel=_TRAINING),
@@ -130,6 +151,7 @@ def train_command(
         layers=layers,
         features=features.value,
         linear=start is Start.linear,
+        encoder=encoder.value if encoder else None,
         samples=samples,
         training=TrainingSettings(
             epochs=epochs,

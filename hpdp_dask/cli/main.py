@@ -21,6 +21,10 @@ from hpdp_dask.cli.files import (
     info_command,
     validate_command,
 )
+from hpdp_dask.cli.heterogeneity_analysis import analyze_command
+from hpdp_dask.cli.heterogeneity_analysis import select_command as select_conformations_command
+from hpdp_dask.cli.heterogeneity_assessment import assess_command
+from hpdp_dask.cli.heterogeneity_explore import explore_command
 from hpdp_dask.cli.importing import import_command
 from hpdp_dask.cli.initial_model import initial_model_command
 from hpdp_dask.cli.options import Interrupted, Terminated
@@ -46,6 +50,10 @@ cryoem.app.command("classify2d")(classify2d_command)
 cryoem.app.command("select")(select_command)
 cryoem.app.command("initial-model")(initial_model_command)
 cryoem.app.command("refine")(refine_command)
+heterogeneity.app.command("analyze")(analyze_command)
+heterogeneity.app.command("select")(select_conformations_command)
+heterogeneity.app.command("explore")(explore_command)
+heterogeneity.app.command("assess")(assess_command)
 cryoem.app.add_typer(heterogeneity.app, name="heterogeneity")
 app.add_typer(cryoem.app, name="cryoem")
 app.add_typer(spi.app, name="spi")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -82,11 +81,3 @@ def lines(stream: Stream, tell: Callable[[Snapshot], str]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def tell_page(name: str, url: str, port: int, address: str) -> None:
-    """Print where a page is, and how to reach it from another machine."""
-    print(f"{name}: {url}", flush=True)
-    if os.environ.get("SSH_CONNECTION") and address == "127.0.0.1":
-        there = f"{port}:127.0.0.1:{port} {socket.gethostname()}"
-        print(f"From your own machine: ssh -L {there}, then open the same address.", flush=True)

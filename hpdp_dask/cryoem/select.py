@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,9 @@ import xarray as xr
 
 from hpdp_dask.cryoem.classify import DEFAULT_SCORE
 from hpdp_dask.cryoem.classify.writing import FOUND, read_scores
-from hpdp_dask.dataflow.blocks import map_images, read_images, store_images
+from hpdp_dask.cryoem.subset import keep_particles
 from hpdp_dask.errors import InputError
-from hpdp_dask.formats.particles import SourceTables
-from hpdp_dask.stacks.layout import plan, read_layout
-from hpdp_dask.stacks.store import new_stack, open_stack, staging
-from hpdp_dask.stacks.tables import read_source
+from hpdp_dask.stacks.store import open_stack
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -99,38 +96,19 @@ def select(
             f"{folder}: there are no particles in {_named(chosen)}; classes.csv tells how many "
             "each class has."
         )
-    layout = read_layout(stack.attrs["path"])
-    described = (
-        stack.drop_vars(["images", *(name for name in FOUND if name in stack)])
-        .assign({name: found[name] for name in FOUND})
-        .isel(particle=kept)
-        .assign_attrs(
-            {
-                **{key: value for key, value in stack.attrs.items() if key != "path"},
-                "selected": f"{_named(chosen)} of {folder}",
-                "selected_from": stack.attrs["path"],
-            }
-        )
+    number = stack.sizes["particle"]
+    keep_particles(
+        stack.drop_vars([name for name in FOUND if name in stack]).assign(
+            {name: found[name] for name in FOUND}
+        ),
+        kept,
+        output,
+        f"{_named(chosen)} of {folder}",
+        client=client,
+        overwrite=overwrite,
+        progress=progress,
     )
-    precision = layout.precision or "float32"
-    per_shard = plan(len(kept), layout.box, precision)["shards"][0]
-    images = map_images(
-        read_images(stack.attrs["path"])[kept].rechunk((per_shard, layout.box, layout.box)),
-        _as_they_are,
-        name="select",
-    )
-    with staging(output, overwrite) as unfinished:
-        new_stack(
-            unfinished,
-            described,
-            len(kept),
-            layout.box,
-            precision,
-            per_shard,
-            source=_rows_of(read_source(stack.attrs["path"]), kept),
-        )
-        store_images(images, unfinished, name="select", client=client, progress=progress)
-    return Selection(output, len(kept), layout.number, tuple(int(number) for number in chosen))
+    return Selection(output, len(kept), number, tuple(int(number) for number in chosen))
 
 
 def read_numbers(text: str) -> list[int]:
@@ -151,10 +129,6 @@ def read_numbers(text: str) -> list[int]:
             raise InputError(f"The classes are {text!r}, expected numbers as 1,4,7 or 1-9,12.")
         numbers += range(bounds[0], bounds[1] + 1)
     return numbers
-
-
-def _as_they_are(images: np.ndarray) -> np.ndarray:
-    return images
 
 
 def _choose(
@@ -207,12 +181,3 @@ def _classified(folder: Path, found: xr.Dataset) -> xr.Dataset:
 
 def _named(classes: np.ndarray) -> str:
     return f"class{'es' if len(classes) > 1 else ''} {', '.join(map(str, classes))}"
-
-
-def _rows_of(source: SourceTables | None, rows: np.ndarray) -> SourceTables | None:
-    """Give the source tables with some of the particles."""
-    if source is None:
-        return None
-    return replace(
-        source, particles={name: values[rows] for name, values in source.particles.items()}
-    )

@@ -5,9 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hpdp_dask.cryoem.heterogeneity.architecture import Architecture, read_shape
+from hpdp_dask.cryoem.heterogeneity.architecture import Architecture, read_shape, seen_pixels
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
-from hpdp_dask.cryoem.heterogeneity.learner import ConformationLearner, amplitudes, encoder_inputs
+from hpdp_dask.cryoem.heterogeneity.learner import (
+    ConformationLearner,
+    amplitudes,
+    small_images,
+)
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
 from hpdp_dask.cryoem.heterogeneity.stage import (
     HeterogeneitySettings,
@@ -18,18 +22,21 @@ from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.cryoem.simulate import simulate_particles
 from hpdp_dask.dataflow.training import TrainingSettings
 from hpdp_dask.errors import InputError
-from hpdp_dask.numerics.fourier import half_plane, transform_images
+from hpdp_dask.numerics.fourier import half_plane, pack, transform_images
 from hpdp_dask.numerics.rotations import euler_to_matrix
 from hpdp_dask.numerics.shells import fourier_shell_correlation
 from hpdp_dask.stacks.store import new_stack, open_stack, to_dataset, write_images
 
 torch = pytest.importorskip("torch")
 
-from hpdp_dask.cryoem.heterogeneity.networks import (  # noqa: E402  (needs torch)
+from hpdp_dask.cryoem.heterogeneity import networks  # noqa: E402  (needs torch)
+from hpdp_dask.cryoem.heterogeneity.networks import (  # noqa: E402
+    Decoder,
     Features,
     HeterogeneityNetwork,
     decoder_parameters,
 )
+from hpdp_dask.cryoem.heterogeneity.residual_layers import ResidualLayers  # noqa: E402
 
 BOX, PIXEL = 20, 8.0
 
@@ -108,6 +115,53 @@ def test_features():
     assert float(waves.std()) / np.pi == pytest.approx(0.1 * 64, rel=0.1)
 
 
+def test_residual_layers_are_those_of_the_source():
+    torch.manual_seed(0)
+    layers = ResidualLayers(5, 8, 2, 3)
+    given, more = torch.randn(4, 6, 5), torch.randn(4, 1, 8)
+    x = torch.relu(layers.first(given) + more)
+    for layer in layers.hidden:
+        x = torch.relu(layer(x) + x)
+    assert torch.allclose(layers(given, more), layers.last(x), atol=1e-6)
+
+
+def test_a_decoder_gives_the_same_in_pieces(monkeypatch):
+    """Images one by one, and their frequencies a few at a time, as the cache takes them."""
+    torch.manual_seed(1)
+    decoder = Decoder(Architecture(16, 2, 12, 2, linear=False, encoder="mlp"))
+    coordinates, latent = torch.rand(5, 30, 3), torch.randn(5, 2)
+
+    def answer_and_gradients():
+        decoder.zero_grad()
+        answer = decoder(coordinates, latent)
+        answer.square().sum().backward()
+        return [answer.detach(), *(each.grad.clone() for each in decoder.parameters())]
+
+    whole = answer_and_gradients()
+    for numbers in (12 * 7, 12 * 60):
+        monkeypatch.setattr(networks, "_IN_CACHE", numbers)
+        for one, other in zip(whole, answer_and_gradients(), strict=True):
+            assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_small_images_show_what_the_images_show():
+    """A blob is in its place, at the scale of the smaller image, and noise has the variance 1."""
+    box, encoded, at = 32, 9, (5, -3)
+    y, x = np.mgrid[:box, :box] - box // 2
+    blob = np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 8.0).astype(np.float32)
+    noise = np.random.default_rng(3).standard_normal((40, box, box)).astype(np.float32)
+    coarse = half_plane(box, encoded)
+    transforms = pack(transform_images(np.concatenate([blob[None], noise])), coarse)
+    # of noise of the variance 1 a sample has the variance box²
+    small = small_images((transforms / box).astype(np.complex64), coarse)
+    side = seen_pixels(encoded)
+    assert small.shape == (41, side, side)
+    row, column = np.unravel_index(small[0].argmax(), small[0].shape)
+    assert abs(column - side / 2 - at[0] * side / box) <= 0.5
+    assert abs(row - side / 2 - at[1] * side / box) <= 0.5
+    assert small[1:].var() == pytest.approx(1.0, rel=0.05)
+
+
 def start_at(path, volume, noise=1.0, directions=None):
     """Write what a training starts from: a map, no directions, white noise."""
     box = len(volume)
@@ -132,9 +186,9 @@ def test_the_forward_model_is_that_of_the_simulation(tmp_path, samples):
     write_images(path, 0, images)
     stack = open_stack(path)
     optics = Optics.of(stack)
-    network = HeterogeneityNetwork(Architecture(BOX, 0, linear=False))
+    network = HeterogeneityNetwork(Architecture(BOX, 0, linear=False, encoded=6))
     learner = ConformationLearner(
-        network.architecture, optics, start_at(tmp_path / "map.npz", STATES[0]), 6, samples
+        network.architecture, optics, start_at(tmp_path / "map.npz", STATES[0]), samples
     )
     generators = [np.random.default_rng(each) for each in range(6)]
     batch = learner.prepare(images, rows_of(stack, optics, slice(None)), generators)
@@ -176,7 +230,7 @@ def test_the_forward_model_is_that_of_the_simulation(tmp_path, samples):
 
 def test_a_volume_has_the_values_that_the_decoder_gives():
     torch.manual_seed(2)
-    architecture = Architecture(BOX, 3, 16, 1, linear=False, encoder_inputs=4)
+    architecture = Architecture(BOX, 3, 16, 1, linear=False, encoder="mlp", encoded=4)
     network = HeterogeneityNetwork(architecture).eval()
     level = np.linspace(1, 2, BOX // 2 + 1).astype(np.float32)
     made = Conformations(architecture, network, level, None, None, PIXEL)
@@ -196,30 +250,56 @@ def test_a_volume_has_the_values_that_the_decoder_gives():
         assert found == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_mixture_is_told_apart_and_its_volumes_are_right(mixture, tmp_path):
-    told = []
-    learnt = learn_conformations(mixture, SMALL, tmp_path, tell=told.append)
+@pytest.fixture(scope="module")
+def learnt(mixture, tmp_path_factory):
+    """What the defaults learn of the mixture, the folder, and what was told of epochs."""
+    folder, told = tmp_path_factory.mktemp("learnt"), []
+    return learn_conformations(mixture, SMALL, folder, tell=told.append), folder, told
+
+
+def test_a_mixture_is_told_apart_and_its_volumes_are_right(mixture, learnt, tmp_path):
+    found, folder, told = learnt
     assert [row["epoch"] for row in told] == [1, 2]
+    assert told_apart(found.z[:, :1]) > 0.95
+    assert found.width.shape == found.z.shape
+    assert found.z[:, 0].std() > 2 * found.width[:, 0].mean()
     state = np.arange(300) % 2
-    first = learnt.z[:, 0]
-    right = ((first > np.median(first)) == (state == 1)).mean()
-    assert max(right, 1 - right) > 0.95
-    assert learnt.width.shape == learnt.z.shape
-    assert learnt.z[:, 0].std() > 2 * learnt.width[:, 0].mean()
-    volumes = [learnt.conformations.volume(learnt.z[state == each].mean(0)) for each in (0, 1)]
+    made = found.conformations
+    volumes = [made.volume(found.z[state == each].mean(0)) for each in (0, 1)]
+    # where one of the states has a blob that the other has not
+    where = (np.abs(STATES[0] - STATES[1]) > 0.1).astype(np.float32)
     for mine, (truth, other) in zip(volumes, (STATES, STATES[::-1]), strict=True):
         fsc = fourier_shell_correlation(mine, truth)
         assert (fsc[1:6] > 0.9).all()
         assert fsc[1:6].mean() > fourier_shell_correlation(mine, other)[1:6].mean() + 0.05
+        local = fourier_shell_correlation(mine, truth, where)[1:6].mean()
+        assert local > 0.9
+        assert local > fourier_shell_correlation(made.mean, truth, where)[1:6].mean() + 0.1
+    (tmp_path / "start.npz").write_bytes((folder / "start.npz").read_bytes())
     again = learn_conformations(mixture, SMALL, tmp_path)
-    np.testing.assert_array_equal(again.z, learnt.z)
+    np.testing.assert_array_equal(again.z, found.z)
 
 
-def test_images_alone_train_encoder_and_decoder(mixture, tmp_path):
-    """Without a linear start: the loss falls, and the images' own encoder gives z."""
+@pytest.mark.parametrize("encoder", ["mlp", "convolutional", "none"])
+def test_any_encoder_adds_to_the_linear_start(mixture, learnt, tmp_path, encoder):
+    """They begin with nothing, so that z is about that of the linear model, and then learn."""
+    found, folder, _ = learnt
+    (tmp_path / "start.npz").write_bytes((folder / "start.npz").read_bytes())
+    settings = dataclasses.replace(SMALL, encoder=encoder)
+    other = learn_conformations(mixture, settings, tmp_path)
+    assert told_apart(other.z[:, :1]) > 0.95
+    assert np.corrcoef(other.z[:, 0], found.z[:, 0])[0, 1] > 0.95
+    assert np.abs(other.z - found.z).max() > 1e-3
+    assert other.conformations.architecture.encoder == encoder
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "convolutional", "none"])
+def test_without_a_linear_start(mixture, tmp_path, encoder):
+    """The loss falls, and what makes z tells the two states apart."""
     settings = dataclasses.replace(
         SMALL,
         linear=False,
+        encoder=encoder,
         divergence=0.1,
         training=dataclasses.replace(SMALL.training, epochs=12, rate=5e-3),
     )
@@ -230,7 +310,16 @@ def test_images_alone_train_encoder_and_decoder(mixture, tmp_path):
     assert divergences[0] < divergences[-1]
     assert learnt.z.shape == (300, 2)
     assert learnt.conformations.mean is None
-    assert learnt.conformations.architecture.encoder_inputs == encoder_inputs(BOX, 8)
+    # with images as few as these, networks that see them learn the volume and little more
+    if encoder == "none":
+        assert told_apart(learnt.z) > 0.7
+
+
+def told_apart(z):
+    """Share of the images of the mixture whose state the line between the states' means tells."""
+    state = np.arange(len(z)) % 2
+    along = z @ (z[state == 1].mean(0) - z[state == 0].mean(0))
+    return ((along > np.median(along)) == state).mean()
 
 
 def test_one_volume_of_all_images(mixture, tmp_path):
@@ -257,6 +346,8 @@ def test_poses_are_those_of_the_stack(mixture):
         ({"zdim": 40}, "--zdim is 40"),
         ({"zdim": 20}, "300 particles"),
         ({"features": "fourier"}, "--features"),
+        ({"encoder": "linear"}, "--encoder is 'linear'"),
+        ({"encoder": "posterior", "linear": False}, "needs --start linear"),
         ({"width": 2}, "--architecture is 2x2"),
         ({"samples": -1}, "--samples"),
         ({"divergence": float("nan")}, "divergence"),

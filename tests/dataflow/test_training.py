@@ -1,47 +1,34 @@
 """Training: the same network for any interruptions and, to rounding, any number of workers."""
 
 import dataclasses
-import sys
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
-from distributed import WorkerPlugin
-from training_learner import Level
+import xarray as xr
+from training_learner import NUMBER, SETTINGS, SHARD, Level, weights, write_frames
 
-from hpdp_dask.cluster import connect
-from hpdp_dask.dataflow.training import TrainingSettings, apply_network, train_network
+from hpdp_dask.dataflow.training import (
+    PLACE,
+    STEP,
+    TrainingSettings,
+    apply_network,
+    train_network,
+)
 from hpdp_dask.dataflow.training.checkpoints import last_checkpoint
 from hpdp_dask.dataflow.training.feed import Feed
 from hpdp_dask.dataflow.training.loop import rate_at
 from hpdp_dask.dataflow.training.order import Order, share_of
 from hpdp_dask.errors import InputError
-from hpdp_dask.stacks.frames import frame_table, new_frames
 from hpdp_dask.stacks.shards import ImageReader
-from hpdp_dask.stacks.store import staging, write_images
+from hpdp_dask.stacks.store import new_stack, write_images
 
 torch = pytest.importorskip("torch")
-
-NUMBER, SHARD = 200, 32
-SETTINGS = TrainingSettings(epochs=4, batch=16, rate=1e-2, window_bytes=64 * 64, seed=3)
 
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
-    """Frames of 8 x 8 Poisson counts, with their level, in shards of 32."""
-    path = tmp_path_factory.mktemp("training") / "frames.zarr"
-    random = np.random.default_rng(0)
-    level = random.uniform(0, 4, NUMBER)
-    counts = random.poisson(4 * level[:, None, None], (NUMBER, 8, 8)).astype(np.uint8)
-    with staging(path) as stack:
-        table = frame_table(None, {"true_level": level, "place": np.arange(NUMBER)})
-        new_frames(stack, table, NUMBER, (8, 8), np.uint8, images_per_shard=SHARD)
-        write_images(stack, 0, counts)
-    return path
-
-
-def weights(trained):
-    return {name: each.numpy().copy() for name, each in trained.network.state_dict().items()}
+    return write_frames(tmp_path_factory.mktemp("training") / "frames.zarr")
 
 
 def test_every_image_is_shown_once_an_epoch():
@@ -71,28 +58,55 @@ def test_workers_share_a_batch():
     assert np.array_equal(np.concatenate(parts), images)
 
 
-@pytest.mark.parametrize("raw", [False, True])
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_feed_gives_the_images_of_its_rows(frames, ranks, raw, monkeypatch):
-    @dataclasses.dataclass(frozen=True)
-    class Plain(Level):
-        def prepare(self, images, rows, randoms):
-            assert len(images) == len(randoms)
-            return {"images": images, "place": rows["place"]}
+@dataclasses.dataclass(frozen=True)
+class Plain(Level):
+    """Gives images as they are, with where and when they are shown."""
 
-    reader = ImageReader(frames)
-    if raw:
-        # packed shards through the path of those that are mapped
-        monkeypatch.setattr(reader, "layout", dataclasses.replace(reader.layout, raw=True))
-        monkeypatch.setattr(reader, "take", lambda places: ImageReader(frames).take(places))
-    truth = reader.read(0, NUMBER) if not raw else ImageReader(frames).read(0, NUMBER)
+    def prepare(self, images, rows, randoms):
+        assert len(images) == len(randoms)
+        return {"images": images, "place": rows[PLACE], "step": rows[STEP]}
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory):
+    """Raw images, which are mapped, in shards of 32."""
+    path = tmp_path_factory.mktemp("training") / "particles.zarr"
+    images = np.random.default_rng(1).standard_normal((NUMBER, 16, 16), dtype=np.float32)
+    rows = {"true_level": ("particle", np.arange(NUMBER) / NUMBER)}
+    table = xr.Dataset(rows, attrs={"kind": "particles"})
+    new_stack(path, table, NUMBER, 16, images_per_shard=SHARD)
+    write_images(path, 0, images)
+    assert ImageReader(path).layout.raw
+    return path
+
+
+@pytest.mark.parametrize("name", ["frames", "particles"])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_feed_gives_the_images_of_its_rows(request, ranks, name):
+    reader = ImageReader(request.getfixturevalue(name))
+    truth = reader.read(0, NUMBER)
     order = Order(0, NUMBER, SHARD, 1, 48, seed=5)
-    rows = {"place": np.arange(NUMBER)}
-    feeds = [Feed(reader, rows, Plain(), order, rank, ranks, 2) for rank in range(ranks)]
-    for step, *parts in zip(order.epoch(1), *(feed.epoch(1) for feed in feeds), strict=True):
-        places = np.concatenate([part["place"] for part in parts])
+    feeds = [Feed(reader, {}, Plain(), order, rank, ranks, 2) for rank in range(ranks)]
+    whole = list(zip(*(feed.epoch(1) for feed in feeds), strict=True))
+    assert len(whole) == order.steps
+    for step, parts in zip(order.epoch(1), whole, strict=True):
+        places = np.concatenate([part["place"] for _, part in parts])
         assert np.array_equal(places, step.images)
-        assert np.array_equal(np.concatenate([part["images"] for part in parts]), truth[places])
+        assert np.array_equal(np.concatenate([part["images"] for _, part in parts]), truth[places])
+        assert all((part["step"] == order.steps + step.number).all() for _, part in parts)
+    later = list(feeds[0].epoch(1, first=2))
+    assert [step.number for step, _ in later] == list(range(2, order.steps))
+    for (_, batch), parts in zip(later, whole[2:], strict=True):
+        assert torch.equal(batch["images"], parts[0][1]["images"])
+
+
+def test_a_missing_shard_is_named(particles, tmp_path):
+    broken = tmp_path / "broken.zarr"
+    shutil.copytree(particles, broken)
+    ImageReader(broken).layout.shard_file(3).unlink()
+    feed = Feed(ImageReader(broken), {}, Plain(), Order(0, NUMBER, SHARD, 1, 48, seed=5))
+    with pytest.raises(InputError, match="images 96 to 127"):
+        list(feed.epoch(0))
 
 
 def test_it_learns_and_tells(frames, tmp_path):
@@ -136,28 +150,52 @@ def test_resumed_as_unbroken(frames, tmp_path):
         assert np.array_equal(values, whole[name])
 
 
+def test_a_checkpoint_within_an_epoch(frames, tmp_path):
+    """Goes on at the step after it, to the network of an unbroken training, and its losses."""
+    whole = train_network(frames, Level(dropout=0.3), SETTINGS, tmp_path / "whole")
+
+    class Broken(Exception):
+        pass
+
+    class Breaks(Level):
+        def prepare(self, images, rows, randoms):
+            if randoms is not None and rows[STEP][0] == 30 and not resumed:
+                raise Broken
+            return super().prepare(images, rows, randoms)
+
+    resumed = False
+    with pytest.raises(Broken):
+        train_network(
+            frames, Breaks(dropout=0.3), SETTINGS, tmp_path / "broken", checkpoint_seconds=0.0
+        )
+    kept = last_checkpoint(tmp_path / "broken")
+    assert (kept.epoch, kept.step) == divmod(30, NUMBER // SETTINGS.batch)
+    assert len(list((tmp_path / "broken").glob("[0-9]*"))) == 2
+    resumed, told = True, []
+    again = train_network(
+        frames, Breaks(dropout=0.3), SETTINGS, tmp_path / "broken", tell=told.append
+    )
+    assert [row["epoch"] for row in told] == [3, 4]
+    for row, expected in zip(again.history, whole.history, strict=True):
+        assert row["losses"] == pytest.approx(expected["losses"], rel=1e-9)
+    for name, values in weights(again).items():
+        assert np.array_equal(values, weights(whole)[name])
+
+
 def test_another_training_is_refused(frames, tmp_path):
     short = dataclasses.replace(SETTINGS, epochs=1)
     train_network(frames, Level(), short, tmp_path)
     with pytest.raises(InputError, match="other settings"):
         train_network(frames, Level(), SETTINGS, tmp_path)
+    with pytest.raises(InputError, match="other learner"):
+        train_network(frames, Level(dropout=0.5), short, tmp_path)
 
 
-def test_not_a_number_stops_and_keeps_the_last_good_network(frames, tmp_path, monkeypatch):
-    train_network(frames, Level(), SETTINGS, tmp_path / "good")
-    settings = dataclasses.replace(SETTINGS, epochs=3)
-
-    class Wrong(Level):
-        def losses(self, network, batch):
-            found = super().losses(network, batch)
-            kept = last_checkpoint(tmp_path / "kept", tensors=False)
-            return {"square": found["square"] * (float("nan") if kept else 1.0)}
-
-    with pytest.raises(InputError, match=r"epoch 2, step 1.*after epoch 1 is kept"):
-        train_network(frames, Wrong(), settings, tmp_path / "kept")
-    kept = last_checkpoint(tmp_path / "kept")
-    assert kept.epoch == 1
-    assert all(torch.isfinite(each).all() for each in kept.tensors["network"].values())
+def test_another_stack_is_refused(frames, particles, tmp_path):
+    short = dataclasses.replace(SETTINGS, epochs=1)
+    train_network(frames, Level(), short, tmp_path)
+    with pytest.raises(InputError, match="other stack;"):
+        train_network(particles, Level(), short, tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "fastest"])
@@ -187,63 +225,10 @@ def test_settings_that_make_no_sense(wrong, said):
         TrainingSettings(**wrong)
 
 
-def test_too_few_images_and_a_missing_truth(frames, tmp_path):
+def test_too_few_images_and_what_is_missing(frames, particles, tmp_path):
     with pytest.raises(InputError, match="do not fill one batch"):
         train_network(frames, Level(), SETTINGS, tmp_path, train=(0, 5))
-    with pytest.raises(InputError, match="no variable true_size"):
+    with pytest.raises(InputError, match=r"no variable true_size.*simulated with its truth"):
         train_network(frames, Level(needs=("true_size",)), SETTINGS, tmp_path)
-
-
-class FindLearner(WorkerPlugin):
-    """Lets workers import the learner of these tests, those that come later too."""
-
-    name = "find-learner"
-    folder = str(Path(__file__).parent)
-
-    def setup(self, worker):
-        sys.path.insert(0, self.folder)
-
-    def teardown(self, worker):
-        if self.folder in sys.path:
-            sys.path.remove(self.folder)
-
-
-@pytest.fixture(scope="module")
-def two_workers():
-    """A cluster of its own, since one of its workers will die."""
-    with connect("local", workers=2, memory_limit="1GiB") as client:
-        client.register_plugin(FindLearner())
-        yield client
-
-
-def test_two_workers_train_as_one(frames, tmp_path, two_workers):
-    settings = dataclasses.replace(SETTINGS, batch=15)
-    alone = weights(train_network(frames, Level(), settings, tmp_path / "alone"))
-    together = train_network(frames, Level(), settings, tmp_path / "together", client=two_workers)
-    for name, values in weights(together).items():
-        assert np.allclose(values, alone[name], atol=1e-5)
-
-
-def test_a_worker_that_dies(frames, tmp_path, two_workers):
-    trap, said = tmp_path / "trap", []
-    settings = dataclasses.replace(SETTINGS, epochs=40)
-    alone = weights(train_network(frames, Level(), settings, tmp_path / "unbroken"))
-
-    def tell(row):
-        if row["epoch"] == 1:
-            trap.touch()
-
-    together = train_network(
-        frames,
-        Level(trap=str(trap)),
-        settings,
-        tmp_path / "broken",
-        client=two_workers,
-        tell=tell,
-        say=said.append,
-    )
-    assert not trap.exists()
-    assert len(said) == 1
-    assert "1 of the workers died" in said[0]
-    for name, values in weights(together).items():
-        assert np.allclose(values, alone[name], atol=1e-4)
+    with pytest.raises(InputError, match=r"no variable shift.*import the particles with their"):
+        train_network(particles, Level(needs=("shift",)), SETTINGS, tmp_path)

@@ -28,6 +28,12 @@ SHOWN = {
         "nanoparticle",
         "several",
     ],
+    "05_heterogeneity": [
+        "differ: True, along 1 direction",
+        "rank correlation with the angle: 0.9",
+        "volume_003.mrc",
+        "cluster.zarr",
+    ],
     "06_crystallography": [
         "run.zarr",
         "several_lattices_probability",

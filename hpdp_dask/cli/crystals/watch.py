@@ -13,7 +13,8 @@ import typer
 from hpdp_dask.cli import geometry_options as given
 from hpdp_dask.cli import options
 from hpdp_dask.cli.options import Interrupted
-from hpdp_dask.cli.stream_running import Ended, lines, tell_page
+from hpdp_dask.cli.pages import tell_page
+from hpdp_dask.cli.stream_running import Ended, lines
 from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 if TYPE_CHECKING:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.pages import Address, Browser, Port, keep_open
 
 
 def label_command(
@@ -41,15 +39,9 @@ def label_command(
             help="Probability that a classifier must reach, for the running estimate.", min=0, max=1
         ),
     ] = 0.75,
-    address: Annotated[
-        str,
-        typer.Option(
-            help="Of this machine, on which to listen; *0.0.0.0* lets others come, too, who know "
-            "the whole address of the page."
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="By default one that is free.", min=0, max=65535)] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    address: Address = "127.0.0.1",
+    port: Port = 0,
+    browser: Browser = True,
     seed: options.Seed = 0,
 ) -> None:
     """Label diffraction patterns on a page, by keyboard.
@@ -72,26 +64,7 @@ def label_command(
         port=port,
     )
     try:
-        print(f"Page: {page.url}", flush=True)
-        if os.environ.get("SSH_CONNECTION") and address == "127.0.0.1":
-            there = f"{page.server.port}:127.0.0.1:{page.server.port} {socket.gethostname()}"
-            print(f"From your own machine: ssh -L {there}, then open the same address.", flush=True)
-        if browser and _has_browser():
-            import webbrowser
-
-            webbrowser.open(page.url)
-        page.server.wait()
-    except KeyboardInterrupt:  # how it is ended
-        pass
+        keep_open(page.server, address, browser)
     finally:
         page.stop()
     print(f"\nLabels: {output} ({page.summary})")
-
-
-def _has_browser() -> bool:
-    """Tell whether there is a screen; browsers in the terminal would take it over."""
-    if os.environ.get("SSH_CONNECTION"):
-        return False
-    if sys.platform == "linux":
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from hpdp_dask.errors import InputError
 
 FEATURES = ("gaussian", "geometric", "none")
+
+#: What makes the latent variable of an image: a network that sees the posterior of the linear
+#: model, the image's coarse transform, or the coarse image; or numbers of each image's own.
+ENCODERS = ("posterior", "mlp", "convolutional", "none")
 
 #: A latent variable of more dimensions than this is not sensible.
 _MOST_DIMENSIONS = 32
@@ -31,8 +36,12 @@ class Architecture:
         Of Gaussian features, as a share of the box.
     linear : bool
         Whether the networks add to a linear model of the volumes (`subspace`).
-    encoder_inputs : int
-        Numbers that the encoder sees without a linear start.
+    encoder : str
+        Of `ENCODERS`.
+    encoded : int
+        Last shell of what an encoder sees.
+    images : int
+        Of the stack, where each has numbers of its own.
 
     Raises
     ------
@@ -47,7 +56,9 @@ class Architecture:
     features: str = "gaussian"
     feature_spread: float = 0.08
     linear: bool = True
-    encoder_inputs: int = 0
+    encoder: str = "posterior"
+    encoded: int = 0
+    images: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.zdim <= _MOST_DIMENSIONS:
@@ -58,6 +69,15 @@ class Architecture:
         if self.features not in FEATURES:
             raise InputError(
                 f"--features is {self.features!r}, expected one of {', '.join(FEATURES)}."
+            )
+        if self.encoder not in ENCODERS:
+            raise InputError(
+                f"--encoder is {self.encoder!r}, expected one of {', '.join(ENCODERS)}."
+            )
+        if self.encoder == "posterior" and self.zdim and not self.linear:
+            raise InputError(
+                "--encoder is 'posterior', which needs --start linear; take mlp, convolutional or "
+                "none."
             )
         if not (4 <= self.width <= 8192 and 1 <= self.layers <= 64):
             raise InputError(
@@ -78,3 +98,11 @@ def read_shape(text: str) -> tuple[int, int]:
     if found is None:
         raise InputError(f"--architecture is {text!r}, expected width x layers, as 256x3.")
     return int(found[1]), int(found[2])
+
+
+def seen_pixels(encoded: int) -> int:
+    """Give the side of the small images that convolutions see, which hold shells up to `encoded`.
+
+    A multiple of 8, for three halvings.
+    """
+    return 8 * math.ceil((2 * encoded + 2) / 8)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
+from hpdp_dask.cryoem.heterogeneity.architecture import Architecture, seen_pixels
 from hpdp_dask.cryoem.heterogeneity.directions import read_seen
 from hpdp_dask.cryoem.heterogeneity.observations import Observed, Optics, observe
+from hpdp_dask.dataflow.training.learner import PLACE
 from hpdp_dask.numerics import subspace
 from hpdp_dask.numerics.fourier import HalfPlane, half_plane
 from hpdp_dask.numerics.frequency_choice import choose, inclusion_probabilities
@@ -40,20 +41,17 @@ class ConformationLearner:
     start : str
         Path of the `directions.Directions` that training starts from; without a linear start the
         mean map and the noise are taken from there, and no directions.
-    encoded : int
-        Last shell of what the encoder sees.
     samples : int
         Frequencies of an image that a step looks at; 0 for all.
     divergence : float
         Weight of the divergence of the latent variable from its prior; 1 is that of the evidence.
     rise : float
-        Steps in which that weight rises from nothing.
+        Images in which that weight rises from nothing.
     """
 
     architecture: Architecture
     optics: Optics
     start: str
-    encoded: int
     samples: int = 512
     divergence: float = 1.0
     rise: float = 0.0
@@ -79,23 +77,39 @@ class ConformationLearner:
         randoms: Sequence[np.random.Generator] | None,
     ) -> dict[str, np.ndarray]:
         """Make a batch; without generators, only what the encoder sees."""
-        box = self.architecture.box
+        box, encoded = self.architecture.box, self.architecture.encoded
         seen = read_seen(Path(self.start), box)
-        plane = half_plane(box, None if randoms is not None else self.encoded)
+        plane = half_plane(box, None if randoms is not None else encoded)
         observed = observe(images, rows, self.optics, plane, seen.model.noise)
-        inner = plane.up_to(self.encoded)
-        if not self.architecture.linear:
-            batch = {"seen": _flipped(observed, inner)} if self.architecture.zdim else {}
-            return batch | ({} if randoms is None else self._chosen(observed, plane, randoms, None))
-        rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
-        basis = seen.directions(observed.rotations, plane) * observed.ctf[:, None]
-        mean, covariance = subspace.posterior(rest[:, :inner], basis[:, :, :inner])
-        variance = np.diagonal(covariance, axis1=1, axis2=2)
-        batch = {"seen": np.concatenate([mean, np.log(variance)], 1).astype(np.float32)}
-        if randoms is not None:
+        inner = plane.up_to(encoded)
+        batch, basis, left = self._seen(observed, half_plane(box, encoded), rows), None, observed
+        if self.architecture.linear:
+            rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
+            basis = seen.directions(observed.rotations, plane) * observed.ctf[:, None]
+            mean, covariance = subspace.posterior(rest[:, :inner], basis[:, :, :inner])
+            variance = np.diagonal(covariance, axis1=1, axis2=2)
+            posterior = np.concatenate([mean, np.log(variance)], 1).astype(np.float32)
+            batch = {"seen": posterior, "posterior": posterior} | batch
             left = Observed(rest, observed.ctf, observed.rotations)
+        if randoms is not None:
             batch |= self._chosen(left, plane, randoms, basis)
         return batch
+
+    def _seen(
+        self, observed: Observed, coarse: HalfPlane, rows: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Give what the encoder sees, unless that is the posterior of the linear model."""
+        architecture = self.architecture
+        if not architecture.zdim or architecture.encoder == "posterior":
+            return {}
+        if architecture.encoder == "none":
+            return {"seen": rows[PLACE]}
+        # without the sign of the CTF
+        inner = len(coarse)
+        transforms = observed.transforms[:, :inner] * np.sign(observed.ctf[:, :inner])
+        if architecture.encoder == "mlp":
+            return {"seen": np.ascontiguousarray(transforms).view(np.float32)}
+        return {"seen": small_images(transforms, coarse)}
 
     def _chosen(
         self,
@@ -198,12 +212,28 @@ def _folded(values: np.ndarray, side: np.ndarray) -> np.ndarray:
     return np.stack([values.real, values.imag * side], axis=-1)
 
 
-def _flipped(observed: Observed, inner: int) -> np.ndarray:
-    """Give the coarse samples of transforms, without the sign of the CTF, in real numbers."""
-    transforms = observed.transforms[:, :inner] * np.sign(observed.ctf[:, :inner])
-    return np.ascontiguousarray(transforms).view(np.float32)
+def small_images(transforms: np.ndarray, coarse: HalfPlane) -> np.ndarray:
+    """Give the small images that convolutions see.
 
+    Parameters
+    ----------
+    transforms : (n, m) ndarray of complex64
+        Samples of the transforms of images, their noise of the variance 1.
+    coarse : HalfPlane
+        Where they are.
 
-def encoder_inputs(box: int, encoded: int) -> int:
-    """Count the numbers that an encoder without a linear start sees."""
-    return 2 * half_plane(box, encoded).up_to(encoded)
+    Returns
+    -------
+    (n, s, s) ndarray of float32
+        `architecture.seen_pixels` a side; the noise of a pixel has the variance 1.
+    """
+    side = seen_pixels(coarse.radius)
+    whole = np.zeros((len(transforms), side, side // 2 + 1), np.complex64)
+    # the origin of the transforms is at the central pixel
+    sign = 1.0 - 2.0 * ((coarse.x + coarse.y) % 2)
+    whole[:, coarse.y % side, coarse.x] = transforms * sign
+    # the samples with x = 0 are there once, and their opposites are their conjugates
+    axis = coarse.x == 0
+    whole[:, -coarse.y[axis] % side, 0] = (transforms * sign)[:, axis].conj()
+    images = np.fft.irfftn(whole, s=(side, side), axes=(1, 2))
+    return (images * (side**2 / np.sqrt(2.0 * len(coarse)))).astype(np.float32)

@@ -12,42 +12,15 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor, distributed, nn
 
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
+from hpdp_dask.cryoem.heterogeneity.encoders import make_encoder
+from hpdp_dask.cryoem.heterogeneity.residual_layers import ResidualLayers
 
-#: Width and layers of the encoder that corrects the linear one.
-_CORRECTION = (64, 2)
-
-
-class ResidualLayers(nn.Module):
-    """Linear layers, each but the first and the last added to what it is given, with ReLU between.
-
-    Parameters
-    ----------
-    given, width, layers, out : int
-        Numbers in; of each hidden layer; hidden layers after the first; numbers out.
-    """
-
-    def __init__(self, given: int, width: int, layers: int, out: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(given, width)
-        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
-        self.last = nn.Linear(width, out)
-
-    def forward(self, given: Tensor, more: Tensor | None = None) -> Tensor:
-        """Apply them; `more`, which is broadcast, is added to what the first layer gives."""
-        x = self.first(given)
-        x = functional.relu(x if more is None else x + more)
-        for layer in self.hidden:
-            x = functional.relu(layer(x) + x)
-        return self.last(x)
-
-    def begin_with_nothing(self) -> None:
-        """Set the last layer to zero."""
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+#: Numbers of a hidden layer, of the frequencies that a processor's decoder works on at once: so
+#: many stay in its cache from layer to layer, and back.
+_IN_CACHE = 1_000_000
 
 
 class Features(nn.Module):
@@ -95,6 +68,7 @@ class Decoder(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         width, layers = architecture.width, architecture.layers
+        self.width = width
         self.features = Features(
             architecture.features, architecture.box, architecture.feature_spread
         )
@@ -114,11 +88,21 @@ class Decoder(nn.Module):
         -------
         (n, m, 2) tensor
         """
-        more = None
+        more: Tensor | None = None
         if self.latent is not None and latent is not None:
             # the same for all frequencies, so it is computed once
             more = self.latent(latent)[:, None]
-        return self.layers(self.features(coordinates), more).float()
+        images, samples = coordinates.shape[:2]
+        on_processor = coordinates.device.type == "cpu"
+        piece = max(1, _IN_CACHE // self.width) if on_processor else images * samples
+        together = max(1, piece // samples)
+        rows = []
+        for low in range(0, images, together):
+            part = slice(low, low + together)
+            added = None if more is None else more[part]
+            pieces = coordinates[part].split(piece, dim=1)
+            rows.append(torch.cat([self.layers(self.features(each), added) for each in pieces], 1))
+        return torch.cat(rows).float()
 
 
 class HeterogeneityNetwork(nn.Module):
@@ -138,17 +122,12 @@ class HeterogeneityNetwork(nn.Module):
         zdim = architecture.zdim
         self.decoder = Decoder(architecture)
         self.register_buffer("scale", torch.tensor(scale or [1.0] * zdim))
-        # how many steps the weight of the divergence has had to rise
-        self.register_buffer("steps", torch.zeros((), dtype=torch.float64))
-        self.encoder: ResidualLayers | None = None
+        # how many images the weight of the divergence has had to rise; not steps, which may come
+        # in pieces
+        self.register_buffer("shown", torch.zeros((), dtype=torch.float64))
+        self.encoder = make_encoder(architecture) if zdim else None
         if zdim and architecture.linear:
-            self.encoder = ResidualLayers(2 * zdim, *_CORRECTION, 2 * zdim)
-            self.encoder.begin_with_nothing()
             self.decoder.layers.begin_with_nothing()
-        elif zdim:
-            self.encoder = ResidualLayers(
-                architecture.encoder_inputs, architecture.width, architecture.layers, 2 * zdim
-            )
 
     def encode(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Give mean and logarithm of the variance of the latent variable of images.
@@ -156,8 +135,8 @@ class HeterogeneityNetwork(nn.Module):
         Parameters
         ----------
         batch : mapping
-            `seen`: with a linear start (n, 2 zdim) mean and log-variance of the linear model;
-            else (n, k) samples of the images' transforms.
+            `seen`: what the encoder is given, see `learner`; with a linear start `posterior`,
+            (n, 2 zdim): mean and log-variance of the linear model.
 
         Returns
         -------
@@ -165,10 +144,9 @@ class HeterogeneityNetwork(nn.Module):
             Before `scale`: the prior has the variance 1.
         """
         assert self.encoder is not None
-        seen = batch["seen"]
-        found = self.encoder(seen).float()
+        found = self.encoder(batch["seen"]).float()
         if self.architecture.linear:
-            found = found + seen
+            found = found + batch["posterior"]
         mean, log_variance = found.chunk(2, dim=1)
         return mean, log_variance.clamp(-12.0, 4.0)
 
@@ -180,14 +158,14 @@ class HeterogeneityNetwork(nn.Module):
         Parameters
         ----------
         batch : mapping
-            Of `seen` as for `encode`; `coordinates` (n, m, 3); `target` (n, m, 2): what is to be
+            What `encode` needs; `coordinates` (n, m, 3); `target` (n, m, 2): what is to be
             explained; `contrast` (n, m): what the decoder's output is multiplied by; `weight`
             (n, m): of each sample, so that the sum is the mean over all samples of an image;
             `linear` (n, zdim, m, 2), with a linear start.
         divergence_weight : float
             Of the divergence from the prior, over the number of an image's samples.
         rise : float
-            Steps in which this weight rises to its value.
+            Images, of all workers together, in which this weight rises to its value.
 
         Returns
         -------
@@ -208,9 +186,10 @@ class HeterogeneityNetwork(nn.Module):
             batch["coordinates"], latent
         )
         error = ((batch["target"] - explained).square().sum(-1) * batch["weight"]).sum(1)
-        weight = divergence_weight * torch.clamp(self.steps / max(rise, 1.0), max=1.0).float()
+        weight = divergence_weight * torch.clamp(self.shown / max(rise, 1.0), max=1.0).float()
         if self.training:
-            self.steps += 1.0
+            together = distributed.is_available() and distributed.is_initialized()
+            self.shown += float(len(error) * (distributed.get_world_size() if together else 1))
         return {"error": error, "divergence": weight * divergence}
 
 

@@ -12,11 +12,7 @@ import xarray as xr
 
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
-from hpdp_dask.cryoem.heterogeneity.learner import (
-    ConformationLearner,
-    amplitudes,
-    encoder_inputs,
-)
+from hpdp_dask.cryoem.heterogeneity.learner import ConformationLearner, amplitudes
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
 from hpdp_dask.cryoem.heterogeneity.subspace import find_directions, measure_noise
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
@@ -59,7 +55,9 @@ class HeterogeneitySettings:
         Of `architecture.FEATURES`.
     linear : bool
         Start from a linear model of the volumes (`subspace`); without, as cryoDRGN does, from
-        nothing, the encoder looking at the images themselves.
+        nothing.
+    encoder : str or None
+        Of `architecture.ENCODERS`; by default `posterior` with a linear start, else `mlp`.
     samples : int
         Frequencies of an image that a step looks at, chosen by chance; 0 for all.
     divergence : float
@@ -72,10 +70,16 @@ class HeterogeneitySettings:
     layers: int = 3
     features: str = "gaussian"
     linear: bool = True
+    encoder: str | None = None
     samples: int = 512
     divergence: float = 1.0
     training: TrainingSettings = TrainingSettings(  # noqa: RUF009  (frozen, so all may share it)
-        epochs=8, batch=32, rate=1e-3, decay=0.0, longest_gradient=10.0
+        epochs=8,
+        batch=32,
+        rate=1e-3,
+        decay=0.0,
+        longest_gradient=10.0,
+        precision="fastest",
     )
 
 
@@ -123,15 +127,18 @@ def check_settings(stack: xr.Dataset, settings: HeterogeneitySettings) -> Archit
                 f"{path}: phase_shift of row {unknown[0]} is not a finite number; leave out such "
                 "particles."
             )
-    encoded = encoded_shells(box)
+    linear = settings.linear and settings.zdim > 0
+    encoder = settings.encoder or ("posterior" if settings.linear else "mlp")
     architecture = Architecture(
         box,
         settings.zdim,
         settings.width,
         settings.layers,
         settings.features,
-        linear=settings.linear and settings.zdim > 0,
-        encoder_inputs=0 if settings.linear else encoder_inputs(box, encoded),
+        linear=linear,
+        encoder=encoder,
+        encoded=encoded_shells(box),
+        images=number if encoder == "none" else 0,
     )
     if number < _FEWEST * settings.zdim:
         raise InputError(
@@ -193,16 +200,15 @@ def learn_conformations(
     start = folder / _START
     if not start.exists():
         _find_start(stack_path, settings, optics, box, start, client, progress, say)
-    steps = stack.sizes["particle"] // settings.training.batch * settings.training.epochs
+    shown = stack.sizes["particle"] * settings.training.epochs
     learner = ConformationLearner(
         architecture,
         optics,
         str(start),
-        encoded_shells(box),
         settings.samples,
         settings.divergence,
         # an encoder that knows nothing yet would only learn to say nothing
-        rise=0.0 if settings.linear else 0.25 * steps,
+        rise=0.0 if settings.linear else 0.25 * shown,
     )
     trained = train_network(
         stack_path,

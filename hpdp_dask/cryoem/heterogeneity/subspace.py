@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 #: Rounds at each share of the last radius.
 _ROUNDS = ((0.5, 6), (0.75, 6), (1.0, 8))
 
-#: Variance of a direction's samples, as a share of the mean map's power in their shell.
-_SHARE = 0.1
+#: Variance of a direction's samples, as a share of the mean map's power in their shell: while
+#: directions are sought, where a tight prior keeps the images' noise out of them, and in the end.
+#: The neighbours of a padded grid share their samples, so that the prior of one of them is looser.
+_SHARE, _LAST_SHARE = 0.1, 0.3 * fourier.PADDING**3
 
 #: No shell is expected to have less power than this share of the first one's.
 _LEAST = 1e-12
@@ -81,19 +83,21 @@ def find_directions(
     noise = measure_noise(stack_path, mean, optics, folder, client=client, progress=progress)
     small = np.asarray(fourier.crop_volume(mean, min(box, 2 * (radius + 2))))
 
-    def maximize(model: Directions, number: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    def maximize(
+        model: Directions, number: int, reach: int, share: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Give the directions that follow from weights by those so far, and weights' moments."""
         here = folder / f"directions-{number:02d}.npz"
         model.save(here)
         reduction = Moments(here, optics, box, reach, count, None if number else seed)
         grids, products = reduce_images(stack_path, reduction, client=client, progress=progress)
-        return _volumes_of(grids, count, model.mean, reach), products / images
+        return _volumes_of(grids, count, model.mean, reach, share), products / images
 
     none = np.zeros((0, *small.shape), np.float32)
     model = Directions(small, none, noise, np.zeros(0), radius)
     rounds = [max(4, round(share * radius)) for share, times in _ROUNDS for _ in range(times)]
     for number, reach in enumerate(rounds):
-        volumes, moments = maximize(model, number, reach)
+        volumes, moments = maximize(model, number, reach, _SHARE)
         volumes = subspace.standardize(volumes, moments)
         spread = np.sqrt(np.square(volumes, dtype=np.float64).sum((1, 2, 3)))
         model = Directions(small, volumes, noise, spread, reach)
@@ -101,15 +105,17 @@ def find_directions(
             told = ", ".join(f"{each:.3g}" for each in spread)
             say(f"Subspace, round {number + 1}: to shell {reach}, spread {told}")
     # the last goes to the finest shell; weights still come from the coarser ones
-    volumes, _ = maximize(replace(model, mean=mean), len(rounds), box // 2)
+    volumes, _ = maximize(replace(model, mean=mean), len(rounds), box // 2, _LAST_SHARE)
     return Directions(mean, volumes, noise, model.spread, box // 2)
 
 
-def _volumes_of(grids: np.ndarray, count: int, mean: np.ndarray, reach: int) -> np.ndarray:
+def _volumes_of(
+    grids: np.ndarray, count: int, mean: np.ndarray, reach: int, share: float
+) -> np.ndarray:
     """Make volumes of the sums of all images, cut to the sphere that images show."""
     box = len(mean)
     power = power_spectrum(mean, 3)[: reach + 1] * box**3
-    penalty = 1.0 / (_SHARE * power + _LEAST * power[0])
+    penalty = 1.0 / (share * power + _LEAST * power[0])
     inside = soft_sphere(box, box / 2 - _EDGE, _EDGE)
     found = subspace.solve_directions(grids, count, penalty)
     return np.stack([fourier.volume_of(each, box) * inside for each in found])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpdp_dask.dataflow.training.feed import to_device
-from hpdp_dask.dataflow.training.learner import Learner
+from hpdp_dask.dataflow.training.ahead import made_ahead
+from hpdp_dask.dataflow.training.feed import host_tensors, to_device
+from hpdp_dask.dataflow.training.learner import PLACE, Learner
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.frames import open_frames
 from hpdp_dask.stacks.layout import read_layout
@@ -20,12 +23,14 @@ from hpdp_dask.stacks.store import open_stack
 if TYPE_CHECKING:
     import torch
 
-#: Images at once.
-_BATCH = 32
+#: Images at once; batches that are made ahead for each thread.
+_BATCH, _AHEAD = 32, 2
 
 
-def read_rows(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read what is known of each image of a stack.
+def read_rows(
+    path: str | Path, names: tuple[str, ...], start: int = 0, stop: int | None = None
+) -> dict[str, np.ndarray]:
+    """Read what is known of each image of a stack, or of those from `start` to `stop`.
 
     Raises
     ------
@@ -36,11 +41,15 @@ def read_rows(path: str | Path, names: tuple[str, ...]) -> dict[str, np.ndarray]
     stack = open_frames(path) if frames else open_stack(path)
     for name in names:
         if name not in stack:
-            raise InputError(
-                f"{stack.attrs['path']}: no variable {name}, which the training needs; take a "
-                "stack that was simulated with its truth."
+            source = (
+                "take a stack that was simulated with its truth"
+                if frames
+                else "import the particles with their poses and CTF, or refine them first"
             )
-    return {name: stack[name].values for name in names}
+            raise InputError(
+                f"{stack.attrs['path']}: no variable {name}, which the training needs; {source}."
+            )
+    return {name: stack[name][start:stop].values for name in names}
 
 
 def apply_network(
@@ -52,21 +61,29 @@ def apply_network(
     *,
     rows: Mapping[str, np.ndarray] | None = None,
     precision: str = "float32",
+    threads: int = 1,
+    done: Callable[[int], None] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Apply a network to images that follow each other.
+    """Apply a network to images that follow each other, in this process.
+
+    `spread.apply_to_all` has the workers of a cluster do it.
 
     Parameters
     ----------
     network : torch.nn.Module
-        On its device; its mode is as before afterwards.
+        Its device and mode are as before afterwards.
     learner : Learner
         Prepares the images, and says what comes out.
     stack_path : path
     start, stop : int
         The first image and the one after the last.
     rows : mapping, optional
-        Of all images of the stack; by default they are read.
+        Of all images of the stack; by default those that are needed are read.
     precision : str, optional
+    threads : int, optional
+        That read and prepare images, ahead of the network.
+    done : callable, optional
+        Told of images that are done.
 
     Returns
     -------
@@ -80,24 +97,57 @@ def apply_network(
     import torch
 
     reader = ImageReader(stack_path)
-    known = read_rows(stack_path, learner.needs) if rows is None else rows
-    device = next(network.parameters()).device.type
+    if rows is None:
+        known = read_rows(stack_path, learner.needs, start, stop)
+    else:
+        known = {name: values[start:stop] for name, values in rows.items()}
+    before, device = next(network.parameters()).device, best_device()
+
+    def make(batch: tuple[int, int]) -> dict[str, Any]:
+        low, high = batch
+        part = {name: values[low - start : high - start] for name, values in known.items()}
+        part[PLACE] = np.arange(low, high)
+        return host_tensors(learner.prepare(reader.read(low, high), part, None), device)
+
     found: dict[str, list[np.ndarray]] = {}
     was_training = network.training
-    network.eval()
+    network.to(device).eval()
+    batches = _batches(reader, start, stop)
     try:
-        with torch.inference_mode():
-            for low in range(start, stop, _BATCH):
-                high = min(low + _BATCH, stop)
-                part = {name: values[low:high] for name, values in known.items()}
-                batch = to_device(learner.prepare(reader.read(low, high), part, None), device)
+        with torch.inference_mode(), ThreadPoolExecutor(threads, "prepare") as pool:
+            made = made_ahead(pool, make, batches, _AHEAD * threads)
+            for (low, high), future in zip(batches, made, strict=True):
+                batch = to_device(future.result(), device)
                 with computing(precision, device):
                     given = learner.outputs(network, batch)
                 for name, values in given.items():
                     found.setdefault(name, []).append(values.float().cpu().numpy())
+                if done is not None:
+                    done(high - low)
     finally:
-        network.train(was_training)
+        network.to(before).train(was_training)
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _batches(reader: ImageReader, start: int, stop: int) -> list[tuple[int, int]]:
+    """Cut a range into batches that begin where shards do.
+
+    So each image is in the same batch whatever part of a stack is asked for, by whole shards.
+    """
+    step = reader.images_per_shard
+    cuts = [start, *range((start // step + 1) * step, stop, step), stop]
+    return [
+        (low, min(low + _BATCH, high))
+        for first, high in pairwise(cuts)
+        for low in range(first, high, _BATCH)
+    ]
+
+
+def best_device() -> str:
+    """Give where networks compute: `cuda` where there is a GPU."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def computing(precision: str, device: str) -> Any:

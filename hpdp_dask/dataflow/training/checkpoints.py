@@ -1,15 +1,16 @@
 """Where a training can go on from: weights, the optimizer's memory and what was told so far.
 
-Each epoch ends in a folder of its number with `training.pt` and, written last, `state.json`. A
-folder that has both is a checkpoint; the last two stay.
+A checkpoint is a folder with `training.pt` and, written last, `state.json`. Each epoch ends in
+one, and long epochs have some in between. They are written in turn into two folders, so that one is
+whole at any moment.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     import torch
 
 _TENSORS, _STATE, _OWNER = "training.pt", "state.json", "training.json"
-_KEPT = 2
+_FOLDERS = ("001", "002")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after an epoch.
+    """A training after an epoch, or within one.
 
     Attributes
     ----------
@@ -34,13 +35,23 @@ class Checkpoint:
         Epochs that are done.
     history : list of dict
         A row for each of them.
+    step : int
+        Steps of the next epoch that are done.
+    tally : dict
+        What these steps gave, see `watch.Tally`.
     tensors : dict
         `network` and `optimizer`, as their `state_dict` gives them.
     """
 
     epoch: int
     history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    tally: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Any] = field(default_factory=dict)
+
+    def steps(self, an_epoch: int) -> int:
+        """Give the number of steps that are done, with so many in an epoch."""
+        return self.epoch * an_epoch + self.step
 
 
 def own_checkpoints(folder: Path, owner: Mapping[str, Any]) -> None:
@@ -70,19 +81,18 @@ def save_checkpoint(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write a checkpoint, and remove those older than the one before."""
+    """Write a checkpoint in the place of the one before the last."""
     import torch
 
-    here = folder / f"{checkpoint.epoch:03d}"
-    shutil.rmtree(here, ignore_errors=True)
-    here.mkdir()
+    found = _states(folder)
+    here = next(folder / name for name in _FOLDERS if not found or folder / name != found[-1][1])
+    here.mkdir(exist_ok=True)
+    (here / _STATE).unlink(missing_ok=True)
     buffer = io.BytesIO()
     torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
     _write(here / _TENSORS, buffer.getvalue())
-    text = json.dumps({"epoch": checkpoint.epoch, "history": checkpoint.history})
-    _write(here / _STATE, text.encode())
-    for old in _complete(folder)[:-_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    names = ("epoch", "history", "step", "tally")
+    _write(here / _STATE, json.dumps({n: getattr(checkpoint, n) for n in names}).encode())
 
 
 def last_checkpoint(folder: Path, *, tensors: bool = True) -> Checkpoint | None:
@@ -94,26 +104,26 @@ def last_checkpoint(folder: Path, *, tensors: bool = True) -> Checkpoint | None:
     tensors : bool, optional
         Read weights too, onto the CPU.
     """
-    found = _complete(folder)
+    found = _states(folder)
     if not found:
         return None
-    state = json.loads((found[-1] / _STATE).read_text())
+    state, here = found[-1]
     read: dict[str, Any] = {}
     if tensors:
         import torch
 
         # plain tensors and numbers: no code is run by reading
-        read = torch.load(found[-1] / _TENSORS, map_location="cpu", weights_only=True)
-    return Checkpoint(state["epoch"], state["history"], read)
+        read = torch.load(here / _TENSORS, map_location="cpu", weights_only=True)
+    return Checkpoint(**state, tensors=read)
 
 
-def ended(folder: Path, epoch: int) -> bool:
-    """Tell whether an epoch, or one after it, has ended."""
-    return any(int(here.name) >= epoch for here in _complete(folder))
-
-
-def _complete(folder: Path) -> list[Path]:
-    return sorted(file.parent for file in folder.glob(f"[0-9][0-9][0-9]/{_STATE}"))
+def _states(folder: Path) -> list[tuple[dict[str, Any], Path]]:
+    """Read what checkpoints say of themselves, the last one last."""
+    found = []
+    for name in _FOLDERS:
+        with suppress(FileNotFoundError):
+            found.append((json.loads((folder / name / _STATE).read_bytes()), folder / name))
+    return sorted(found, key=lambda each: (each[0]["epoch"], each[0]["step"]))
 
 
 def _write(file: Path, data: bytes) -> None:

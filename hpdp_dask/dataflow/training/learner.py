@@ -20,9 +20,15 @@ Batch = Mapping[str, Any]
 #: bfloat16 on GPUs, and on processors that multiply it.
 PRECISIONS = ("float32", "bfloat16", "fastest")
 
+#: Names, in the rows that `Learner.prepare` is given: where in the stack each image is, from 0;
+#: and how many steps of the whole training came before, in which it is not applied only.
+PLACE, STEP = "place", "step"
+
 
 class Learner(Protocol):
-    """A network and what it should learn. Pickled to each worker, so it holds names and numbers.
+    """A network and what it should learn.
+
+    Pickled to each worker, so it holds names and numbers; hashable, as a frozen dataclass is.
 
     Attributes
     ----------
@@ -54,7 +60,7 @@ class Learner(Protocol):
         ----------
         images : (n, y, x) ndarray
         rows : mapping
-            Of the names in `needs`.
+            Of the names in `needs`; `PLACE`; and, with generators, `STEP`.
         randoms : sequence of Generator, or None
             One for each image, to change it by chance; None where nothing is left to chance.
         """

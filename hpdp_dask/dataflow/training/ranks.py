@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpdp_dask.dataflow.futures import (
@@ -19,144 +15,193 @@ from hpdp_dask.dataflow.futures import (
     refusing,
     workers_of,
 )
-from hpdp_dask.dataflow.training.checkpoints import last_checkpoint
-from hpdp_dask.dataflow.training.loop import Job, run_rank
+from hpdp_dask.dataflow.training.course import Course
+from hpdp_dask.dataflow.training.loop import Job, smaller
+from hpdp_dask.dataflow.training.member import (
+    ask_to_stop,
+    clean,
+    images_done,
+    join_and_train,
+    meeting_point,
+)
+from hpdp_dask.dataflow.training.step import TooLarge
 from hpdp_dask.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: How often workers may die before the training gives up, and how long the others wait for one
-#: that is silent, seconds.
-_ATTEMPTS, _PATIENCE = 5, 600.0
-#: How long after a failure it may take until the scheduler knows that a worker is gone, seconds.
-_NOTICE = 30.0
+#: How often workers may die, without a checkpoint in between, before the training gives up.
+_ATTEMPTS = 5
+#: How long after a failure it may take until the scheduler knows that a worker is gone, and until
+#: another is there in its place, seconds.
+_NOTICE, _RETURN = 30.0, 15.0
+#: How long workers that come later have been there before the training takes them in, seconds.
+_JOINING = 10.0
 #: How often to look how far they are, seconds.
 _EVERY = 0.5
 
-_DONE = "images.json"
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How it ended that workers trained together: done, or why not."""
+
+    lost: int = 0
+    too_large: TooLarge | None = None
+    joined: int = 0
+
+    @property
+    def done(self) -> bool:
+        return not (self.lost or self.too_large or self.joined)
 
 
 def run_ranks(
     job: Job,
     client: Client,
-    images: int,
-    advance: Callable[[int], None],
-    look: Callable[[], None],
+    course: Course,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Train on all workers of a cluster, again from the last checkpoint when one dies.
+    """Train on all workers of a cluster.
+
+    When one dies, the others go on from the last checkpoint with it or who comes in its place;
+    with workers that come later, they go on from where they are.
 
     Parameters
     ----------
     job : Job
     client : distributed.Client
-    images : int
-        Shown in an epoch.
-    advance : callable
-        Told of images that are done; negative for those that must be shown again.
-    look : callable
-        Called now and then.
+    course : Course
+        Told of images that are done.
     say : callable, optional
-        Told of workers that died.
+        Told of workers that died or joined, and of memory that is too small.
 
     Raises
     ------
     InputError
         As `loop.run_rank`; or workers died time and again.
     """
-
-    def reached() -> int:
-        found = last_checkpoint(job.folder, tensors=False)
-        return found.epoch if found else 0
-
-    first = reached()
-    shown = 0
+    failures, begun = 0, -1
     with connected(client, f"{job.stack}, training"):
-        for _ in range(_ATTEMPTS):
-            begun = reached() - first
-            advance(begun * images - shown)
-            shown = begun * images
-
-            def follow(number: int, begun: int = begun) -> None:
-                nonlocal shown
-                now = begun * images + number
-                advance(now - shown)
-                shown = now
-                look()
-
-            lost = _attempt(job, client, follow)
-            if not lost:
+        while True:
+            course.restart()
+            if course.begun > begun:
+                failures, begun = 0, course.begun
+            number = len(_usable(client, job))
+            outcome = _attempt(job, client, course.reached)
+            if outcome.done:
                 return
+            if outcome.too_large is not None:
+                job = replace(job, at_once=smaller(job, outcome.too_large))
+            elif outcome.lost:
+                failures += 1
+                if failures == _ATTEMPTS:
+                    raise InputError(
+                        f"{job.stack}: workers died {_ATTEMPTS} times in the training; give them "
+                        "more memory, or use fewer. The last checkpoint is kept in "
+                        f"{job.folder}."
+                    )
+                _await_return(client, job, number)
             if say is not None:
-                say(
-                    f"{lost} of the workers died; the training goes on from epoch {reached()} "
-                    "with those that are there."
-                )
-    raise InputError(
-        f"{job.stack}: workers died {_ATTEMPTS} times in the training; give them more memory, or "
-        f"use fewer. The last checkpoint is kept in {job.folder}."
+                say(_told(outcome, job, course.place()))
+
+
+def _told(outcome: _Outcome, job: Job, place: str) -> str:
+    if outcome.too_large is not None:
+        return tell_smaller(outcome.too_large, job, place)
+    if outcome.lost:
+        return f"{outcome.lost} of the workers died; the training goes on from {place}."
+    more = f"{outcome.joined} more workers" if outcome.joined > 1 else "One more worker"
+    return f"{more} joined; the training goes on from {place}."
+
+
+def tell_smaller(error: TooLarge, job: Job, place: str) -> str:
+    """Say that memory was too small, and what is done about it."""
+    return (
+        f"The memory of the GPU is too small for {error.images} images at once; the training goes "
+        f"on from {place} with {job.at_once} at once, and the same batch of "
+        f"{job.settings.batch}."
     )
 
 
-def _attempt(job: Job, client: Client, follow: Callable[[int], None]) -> int:
-    """Run one process on each worker; tell how many workers died under it, 0 when all is done."""
+def _usable(client: Client, job: Job) -> list[str]:
+    """Give the addresses of the workers that train: each has two images of a batch or more."""
+    return sorted(workers_of(client))[: max(1, job.settings.batch // 2)]
+
+
+def _attempt(job: Job, client: Client, follow: Callable[[int], None]) -> _Outcome:
+    """Run one process on each worker, until all is done or something comes between."""
     await_worker(client, None)
-    addresses = sorted(workers_of(client))[: job.settings.batch]
-    (job.folder / _DONE).unlink(missing_ok=True)
+    addresses = _usable(client, job)
+    clean(job.folder)
     resources = device_resources(client)
     meeting = client.submit(
-        _meeting_point, workers=addresses[:1], allow_other_workers=False, pure=False
-    ).result()
+        meeting_point, workers=addresses[:1], allow_other_workers=False, pure=False
+    )
+    try:
+        where = meeting.result(timeout=_NOTICE)
+    except TimeoutError:
+        # it went before it could answer, or hangs
+        return _Outcome(lost=1)
     futures = {
         address: client.submit(
-            refusing(_run),
+            refusing(join_and_train),
             job,
             rank,
             len(addresses),
-            meeting,
+            where,
             workers=[address],
             allow_other_workers=False,
             resources=resources,
             retries=0,
             pure=False,
-            key=f"train-{job.learner.name}-{meeting}-{rank}",
+            key=f"train-{job.learner.name}-{where}-{rank}",
         )
         for rank, address in enumerate(addresses)
     }
+    newcomers = _Newcomers(client, job, addresses)
     try:
         while True:
             time.sleep(_EVERY)
-            follow(_images_done(job.folder))
-            gone = len(set(addresses) - set(workers_of(client)))
-            failed = [future for future in futures.values() if future.status == "error"]
-            for future in futures.values():
-                if future.status == "finished" and isinstance(refusal := future.result(), Refusal):
-                    raise InputError(refusal.message)
-            if failed and not gone:
-                gone = _notice(client, addresses)
-                if not gone:
-                    failed[0].result()
-            if gone:
+            follow(images_done(job.folder))
+            outcome = _failure(client, futures)
+            if outcome is not None:
                 _settle(client, futures)
-                return gone
+                return outcome
             if all(future.status == "finished" for future in futures.values()):
-                follow(_images_done(job.folder))
-                return 0
+                follow(images_done(job.folder))
+                finished = all(future.result() for future in futures.values())
+                return _Outcome(joined=0 if finished else max(1, newcomers.number))
+            newcomers.look()
     finally:
         for future in futures.values():
             future.release()
 
 
-def _notice(client: Client, addresses: list[str]) -> int:
-    """Wait until the scheduler knows of a worker that is gone; 0 if all stay."""
+def _failure(client: Client, futures: Mapping[str, Future]) -> _Outcome | None:
+    """Tell what went wrong, if anything did.
+
+    One that fails takes the others with it, who know of a lost connection only: what matters is
+    who was first, or which worker is gone.
+    """
     until = time.monotonic() + _NOTICE
-    while time.monotonic() < until:
-        gone = len(set(addresses) - set(workers_of(client)))
+    while True:
+        failed = [future for future in futures.values() if future.status == "error"]
+        gone = len(set(futures) - set(workers_of(client)))
+        for result in _results(futures.values()):
+            if isinstance(result, Refusal):
+                raise InputError(result.message)
+            if isinstance(result, TooLarge):
+                return _Outcome(too_large=result)
         if gone:
-            return gone
+            return _Outcome(lost=gone)
+        if not failed:
+            return None
+        if time.monotonic() > until:
+            failed[0].result()
         time.sleep(_EVERY)
-    return 0
+
+
+def _results(futures: Iterable[Future]) -> list[Any]:
+    return [future.result() for future in futures if future.status == "finished"]
 
 
 def _settle(client: Client, futures: Mapping[str, Future]) -> None:
@@ -169,55 +214,28 @@ def _settle(client: Client, futures: Mapping[str, Future]) -> None:
         time.sleep(_EVERY)
 
 
-def _meeting_point() -> str:
-    """Give an address on this machine where the processes of a group may meet."""
-    from distributed import get_worker
-
-    host = get_worker().address.rpartition("://")[2].rpartition(":")[0].strip("[]")
-    with socket.create_server((host, 0)) as server:
-        return f"tcp://{host}:{server.getsockname()[1]}"
+def _await_return(client: Client, job: Job, number: int) -> None:
+    """Wait a while until there are as many workers again."""
+    until = time.monotonic() + _RETURN
+    while len(_usable(client, job)) < number and time.monotonic() < until:
+        time.sleep(_EVERY)
 
 
-def _run(job: Job, rank: int, ranks: int, meeting: str) -> None:
-    """Join the group and train."""
-    import torch
-    from distributed import get_worker
+class _Newcomers:
+    """Has a training stop for a moment when there are workers that could take part."""
 
-    torch.set_num_threads(max(1, get_worker().state.nthreads))
-    if ranks == 1:
-        run_rank(job, 0, 1, _Counting(job.folder))
-        return
-    torch.distributed.init_process_group(
-        "nccl" if torch.cuda.is_available() else "gloo",
-        init_method=meeting,
-        rank=rank,
-        world_size=ranks,
-        timeout=timedelta(seconds=_PATIENCE),
-    )
-    try:
-        run_rank(job, rank, ranks, _Counting(job.folder) if rank == 0 else None)
-    finally:
-        torch.distributed.destroy_process_group()
+    def __init__(self, client: Client, job: Job, addresses: list[str]) -> None:
+        self._client, self._job, self._addresses = client, job, addresses
+        self._since, self._fresh = time.monotonic(), 0
 
+    @property
+    def number(self) -> int:
+        return len(_usable(self._client, self._job)) - len(self._addresses)
 
-class _Counting:
-    """Writes down how many images are done, for the client to read."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file, self._number, self._written = folder / _DONE, 0, 0.0
-
-    def __call__(self, images: int) -> None:
-        self._number += images
-        if time.monotonic() - self._written > _EVERY:
-            self._written = time.monotonic()
-            hidden = self._file.with_name(f".{_DONE}.{os.getpid()}")
-            hidden.write_text(json.dumps(self._number))
-            os.replace(hidden, self._file)
-
-
-def _images_done(folder: Path) -> int:
-    try:
-        found: Any = json.loads((folder / _DONE).read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
-    return int(found)
+    def look(self) -> None:
+        """Ask the training to stop when they have been there for a while."""
+        number = self.number
+        if number != self._fresh:
+            self._since, self._fresh = time.monotonic(), number
+        if number > 0 and time.monotonic() - self._since > _JOINING:
+            ask_to_stop(self._job.folder)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.training.apply import read_rows
-from hpdp_dask.dataflow.training.checkpoints import ended, last_checkpoint, own_checkpoints
+from hpdp_dask.dataflow.training.checkpoints import last_checkpoint, own_checkpoints
+from hpdp_dask.dataflow.training.course import Course
 from hpdp_dask.dataflow.training.learner import Learner, TrainingSettings
-from hpdp_dask.dataflow.training.loop import Job, load_network, plan_order, run_rank
-from hpdp_dask.dataflow.training.ranks import run_ranks
+from hpdp_dask.dataflow.training.loop import Job, load_network, plan_order, run_rank, smaller
+from hpdp_dask.dataflow.training.ranks import run_ranks, tell_smaller
+from hpdp_dask.dataflow.training.step import TooLarge
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.shards import ImageReader
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from distributed import Client
 
     from hpdp_dask.dataflow.progress import Progress
+
+
+#: Seconds from one checkpoint within an epoch to the next: so much work is lost when a worker dies.
+_CHECKPOINT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class Trained:
         On the CPU, to be applied.
     history : list of dict
         Of each epoch: `epoch`, `seconds`, `images_per_second`, `waited` (share of the time that
-        was spent waiting for images), `losses` (mean of each part), `scores` (of what was held
-        back).
+        was spent waiting for images, mean of the workers), `losses` (mean of each part over all
+        images), `scores` (of what was held back).
     """
 
     network: torch.nn.Module
@@ -49,6 +57,7 @@ def train_network(
     *,
     train: tuple[int, int] | None = None,
     held_back: tuple[int, int] = (0, 0),
+    checkpoint_seconds: float = _CHECKPOINT_SECONDS,
     client: Client | None = None,
     progress: Progress | None = None,
     tell: Callable[[dict[str, Any]], None] | None = None,
@@ -58,7 +67,8 @@ def train_network(
 
     On a cluster each worker computes a part of every batch, and gradients are averaged over
     workers (DistributedDataParallel; gloo, or NCCL between GPUs). When one dies the others go on
-    from the last epoch with it.
+    from the last checkpoint, and workers that come later are taken in. Where a GPU's memory is
+    too small for a batch, it is computed in halves, or smaller pieces.
 
     Parameters
     ----------
@@ -72,6 +82,8 @@ def train_network(
     train, held_back : tuple of int, optional
         First image and the one after the last of what is learnt from, by default all, and of what
         each epoch is judged by.
+    checkpoint_seconds : float, optional
+        There is a checkpoint at each epoch's end, and within an epoch after so long.
     client : distributed.Client, optional
         By default this process trains alone, with as many threads as torch may use.
     progress : Progress, optional
@@ -79,7 +91,7 @@ def train_network(
     tell : callable, optional
         Told of each epoch's row of the history.
     say : callable, optional
-        Told in words of workers that died.
+        Told in words of workers that died or joined, and of memory that is too small.
 
     Returns
     -------
@@ -90,40 +102,62 @@ def train_network(
     InputError
         PyTorch is not installed; there is no such stack, or it has not the variables that are
         needed or too few images for a batch; a shard is damaged; the loss is not a number any
-        more (the last good checkpoint stays); the folder holds another training.
+        more (the last good checkpoint stays); a GPU has not memory enough for one image; the
+        folder holds another training, or one on another stack.
     """
     check_torch()
     reader = ImageReader(stack_path)
     path, folder = reader.layout.path, folder.absolute()
     train = (0, reader.number) if train is None else train
-    job = Job(path, learner, settings, folder, train, held_back)
+    job = Job(path, learner, settings, folder, train, held_back, checkpoint_seconds)
     steps = plan_order(job, reader).steps
     if not steps:
         raise InputError(
             f"{path}: {train[1] - train[0]} images to learn from do not fill one batch of "
-            f"{settings.batch}; simulate more, or make the batch smaller."
+            f"{settings.batch}; give more, or make the batch smaller."
         )
-    read_rows(path, learner.needs)
-    own_checkpoints(
-        folder, {"settings": asdict(settings), "train": train, "learner": repr(learner)}
-    )
+    rows = read_rows(path, learner.needs)
+    owner = {"settings": asdict(settings), "train": train, "learner": repr(learner)}
+    own_checkpoints(folder, owner | {"stack": _digest(reader, rows)})
     before = last_checkpoint(folder, tensors=False)
-    told = _Telling(folder, tell, len(before.history) if before else 0)
-    images = steps * settings.batch
-    left = (settings.epochs - (before.epoch if before else 0)) * images
+    left = (settings.epochs * steps - (before.steps(steps) if before else 0)) * settings.batch
     with shown(f"train {learner.name}", left, client=client, progress=progress) as advance:
+        told = Course(folder, steps, settings.batch, advance, tell)
         if client is None:
-
-            def done(number: int) -> None:
-                advance(number)
-                told.look()
-
-            run_rank(job, 0, 1, done)
+            _run_here(job, told, say)
         else:
-            run_ranks(job, client, images, advance, told.look, say)
+            run_ranks(job, client, told, say)
     told.look()
     network, history = load_network(job)
     return Trained(network, history)
+
+
+def _run_here(job: Job, course: Course, say: Callable[[str], None] | None) -> None:
+    """Train in this process."""
+    while True:
+        course.restart()
+        number = 0
+
+        def done(images: int) -> None:
+            nonlocal number
+            number += images
+            course.reached(number)
+
+        try:
+            run_rank(job, 0, 1, done)
+            return
+        except TooLarge as error:
+            job = replace(job, at_once=smaller(job, error))
+            if say is not None:
+                say(tell_smaller(error, job, course.place()))
+
+
+def _digest(reader: ImageReader, rows: dict[str, np.ndarray]) -> str:
+    """Give a digest of what is known of the images of a stack."""
+    digest = hashlib.sha256(f"{reader.number} {reader.image_shape} {reader.dtype}".encode())
+    for name in sorted(rows):
+        digest.update(name.encode() + rows[name].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def check_torch() -> None:
@@ -141,22 +175,3 @@ def check_torch() -> None:
             "training needs PyTorch, which is not installed; pip install hpdp-dask[learn] "
             "brings it."
         ) from None
-
-
-class _Telling:
-    """Tells of epochs that have ended since somebody looked last."""
-
-    def __init__(
-        self, folder: Path, tell: Callable[[dict[str, Any]], None] | None, known: int
-    ) -> None:
-        self._folder, self._tell, self._known = folder, tell, known
-
-    def look(self) -> None:
-        """Look whether there is a checkpoint of the epoch that comes next."""
-        if self._tell is None or not ended(self._folder, self._known + 1):
-            return
-        found = last_checkpoint(self._folder, tensors=False)
-        rows = found.history[self._known :] if found else []
-        self._known += len(rows)
-        for row in rows:
-            self._tell(row)
