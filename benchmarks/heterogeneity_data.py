@@ -62,7 +62,9 @@ def peer_inputs(cryodrgn: Path, simulated: Path, first: int | None = None) -> li
     star = simulated / "particles.star"
     for verb, name in (("parse_pose_star", "poses.pkl"), ("parse_ctf_star", "ctf.pkl")):
         if not (simulated / name).exists():
-            common.run([cryodrgn, verb, star, "-o", simulated / name])
+            # without a column of phase shifts it would take them for NaN
+            more = ["--ps", "0"] if verb == "parse_ctf_star" else []
+            common.run([cryodrgn, verb, star, "-o", simulated / name, *more])
     words = [str(simulated / "particles.mrcs"), "--poses", str(simulated / "poses.pkl")]
     words += ["--ctf", str(simulated / "ctf.pkl"), "--no-analysis"]
     if first is not None:

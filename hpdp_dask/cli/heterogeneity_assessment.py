@@ -9,11 +9,9 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
-from hpdp_dask.cli.heterogeneity import app
 from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 
-@app.command("assess")
 @runs_on_a_cluster
 def assess_command(
     source: Annotated[

@@ -69,21 +69,49 @@ def insert_moments(
     rotations : (n, 3, 3) ndarray
     plane : HalfPlane
     """
-    squared = ctf * ctf
-    seen = residuals * ctf
     directions = mean.shape[1]
+    squares = np.diagonal(second, axis1=1, axis2=2)
+    insert_squares(accumulators, residuals, ctf, mean, squares, rotations, plane)
+    squared = ctf * ctf
     given = np.zeros((*ctf.shape, 3), np.float32)
-    for j in range(directions):
-        given[..., 0] = seen.real * mean[:, j, None]
-        given[..., 1] = seen.imag * mean[:, j, None]
-        given[..., 2] = squared * second[:, j, j, None]
-        insert_slices(accumulators[j], given, rotations, plane)
-    given[..., 1] = 0.0
     for number, pairs in enumerate(_pairs(directions), start=directions):
         # real parts and weights are both even in the frequency, so either place will do
         for place, (j, k) in zip((0, 2), pairs, strict=False):
             given[..., place] = squared * second[:, j, k, None]
         insert_slices(accumulators[number], given, rotations, plane)
+
+
+def insert_squares(
+    accumulators: np.ndarray,
+    residuals: np.ndarray,
+    ctf: np.ndarray,
+    mean: np.ndarray,
+    squares: np.ndarray,
+    rotations: np.ndarray,
+    plane: HalfPlane,
+) -> None:
+    """Add images to the sums that directions would follow from, each as if it were the only one.
+
+    That is what they are in sums over many images, in which weights of the covariance 1 come in
+    all combinations: the sums of z_j z_k of different directions are small beside those of z_j².
+
+    Parameters
+    ----------
+    accumulators : (q or more, ...) ndarray of float32
+        As for `insert_moments`; the first q are changed in place.
+    residuals, ctf, rotations, plane
+        As for `insert_moments`.
+    mean, squares : (n, q) ndarray
+        Of the weights: their mean, and that of their squares.
+    """
+    squared = ctf * ctf
+    seen = residuals * ctf
+    given = np.empty((*ctf.shape, 3), np.float32)
+    for j in range(mean.shape[1]):
+        given[..., 0] = seen.real * mean[:, j, None]
+        given[..., 1] = seen.imag * mean[:, j, None]
+        given[..., 2] = squared * squares[:, j, None]
+        insert_slices(accumulators[j], given, rotations, plane)
 
 
 def _pairs(directions: int) -> list[list[tuple[int, int]]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpdp_dask.cryoem.heterogeneity.preview import Preview
+from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 
 #: Voxels along a side that a page can turn smoothly; those of the coarse volume, in seconds.
@@ -74,8 +74,8 @@ class VolumeMaker:
         self._latent = latent
         self._deliver = deliver
         box = conformations.architecture.box
-        self._fine = Preview(conformations, min(_FINEST, box))
-        self._coarse = Preview(conformations, self._find_coarse(conformations))
+        self._fine = VolumeMaker(conformations, min(_FINEST, box))
+        self._coarse = VolumeMaker(conformations, self._find_coarse(conformations))
         middle = self._volume(self._coarse, latent.mean(0))
         self.level = _LEVEL * float(np.percentile(middle, _BRIGHT))
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
@@ -110,7 +110,7 @@ class VolumeMaker:
         fine, sides = self._fine.box, [side for side in _COARSE if side < self._fine.box]
         if not sides:
             return fine
-        trial = Preview(conformations, sides[0])
+        trial = VolumeMaker(conformations, sides[0])
         seconds = []
         for _ in range(3):
             began = time.perf_counter()
@@ -120,7 +120,7 @@ class VolumeMaker:
         return max(side for side in sides if side == sides[0] or (side / sides[0]) ** 3 <= share)
 
     @staticmethod
-    def _volume(preview: Preview, z: np.ndarray) -> np.ndarray:
+    def _volume(preview: VolumeMaker, z: np.ndarray) -> np.ndarray:
         volume = preview.volume(z)
         assert volume is not None  # nobody gave it up
         return volume
@@ -138,7 +138,7 @@ class VolumeMaker:
                 place, is_second = self._wishes[who]
             self._grant(who, place, self._fine if is_second else self._coarse)
 
-    def _grant(self, who: object, place: int, preview: Preview) -> None:
+    def _grant(self, who: object, place: int, preview: VolumeMaker) -> None:
         """Make a volume, unless what is more urgent comes meanwhile."""
         is_fine = preview is self._fine or self._fine.box == self._coarse.box
 

@@ -59,7 +59,7 @@ def cell_rows(
     halves = table["half_set"].to_numpy() if "half_set" in table else None
     heads = ["Cluster", "Images", "Share (%)", "Standard error (%)"]
     heads += ["Share of half 1 (%)", "Share of half 2 (%)"] if halves is not None else []
-    heads += ["Image that stands for it"] if images is not None else []
+    heads += ["Nearest image"] if images is not None else []
     rows: list[list[Any]] = []
     for number in range(int(labels.max()) + 1):
         mine = labels == number

@@ -55,13 +55,11 @@ class Trained:
 
     Attributes
     ----------
-    folder : Path
     conformations : Conformations
     z, width : (n, zdim) ndarray
         Of the images: latent variable, and the standard deviation of its posterior.
     """
 
-    folder: Path
     conformations: Conformations
     z: np.ndarray
     width: np.ndarray
@@ -186,7 +184,7 @@ def _open(source: Path, stack: Path | None) -> tuple[Path, Trained | None]:
             f"{source / 'z_width.npy'}: has {len(width):,} rows, z.npy {len(z):,}; they are of "
             "different trainings, copy the whole folder again."
         )
-    return path, Trained(source, conformations, z, width)
+    return path, Trained(conformations, z, width)
 
 
 def _write_results(run: RunFolder, assessed: Assessment) -> dict[str, np.ndarray]:

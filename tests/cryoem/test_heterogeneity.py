@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hpdp_dask.cryoem.heterogeneity import subspace
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture, read_shape, seen_pixels
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
 from hpdp_dask.cryoem.heterogeneity.learner import (
@@ -18,6 +19,7 @@ from hpdp_dask.cryoem.heterogeneity.stage import (
     check_settings,
     learn_conformations,
 )
+from hpdp_dask.cryoem.heterogeneity.subspace import find_directions
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.cryoem.simulate import simulate_particles
 from hpdp_dask.dataflow.training import TrainingSettings
@@ -278,6 +280,20 @@ def test_a_mixture_is_told_apart_and_its_volumes_are_right(mixture, learnt, tmp_
     (tmp_path / "start.npz").write_bytes((folder / "start.npz").read_bytes())
     again = learn_conformations(mixture, SMALL, tmp_path)
     np.testing.assert_array_equal(again.z, found.z)
+
+
+def test_fine_directions_may_take_several_passes(mixture, learnt, tmp_path, monkeypatch):
+    """As many as the memory asks for, with the same result; weights are found by coarse ones."""
+    began = Directions.read(learnt[1] / "start.npz")
+    assert began.fine.shape == (2, 2, BOX, BOX, BOX)
+    assert began.radius == 8
+    monkeypatch.setattr(subspace, "_BYTES", 1)
+    monkeypatch.setattr(subspace, "_ROUNDS", ((0.5, 2), (1.0, 1)))
+    optics = Optics.of(open_stack(mixture))
+    one_by_one = find_directions(mixture, began.mean, 2, optics, tmp_path, radius=8)
+    monkeypatch.setattr(subspace, "_BYTES", 2**30)
+    together = find_directions(mixture, began.mean, 2, optics, tmp_path, radius=8)
+    np.testing.assert_array_equal(one_by_one.fine, together.fine)
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "convolutional", "none"])

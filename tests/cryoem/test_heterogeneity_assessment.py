@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpdp_dask.cli.heterogeneity_assessment import app
+from hpdp_dask.cli.main import app
 from hpdp_dask.cryoem.heterogeneity.assessment import (
     AssessmentSettings,
     assess,
@@ -178,7 +178,7 @@ def test_one_half_set_is_divided_and_workers_find_the_same(mixture, tmp_path, cl
 def test_what_the_command_leaves(mixture, tmp_path):
     output = tmp_path / "assessment"
     words = [str(mixture), "-o", str(output), "--directions", "1", "--workers", "1"]
-    done = CliRunner().invoke(app, ["assess", *words], catch_exceptions=False)
+    done = CliRunner().invoke(app, [*WORDS[1:], *words], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "Particles differ: along 1 directions" in done.output
     names = {each.name for each in output.iterdir()} - {"logs"}

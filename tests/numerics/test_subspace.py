@@ -13,6 +13,7 @@ from hpdp_dask.numerics.slices import accumulator_shape, extract_slices
 from hpdp_dask.numerics.subspace import (
     grids_of,
     insert_moments,
+    insert_squares,
     posterior,
     solve_directions,
     standardize,
@@ -62,6 +63,27 @@ def test_directions_come_back_from_images_with_known_weights():
     for mine, truth in zip(found, volumes, strict=True):
         # the outermost shells lack neighbours on one side
         a, b = (_coarse(each, radius - 2) for each in (volume_of(mine, box), truth))
+        assert np.corrcoef(a, b)[0, 1] > 0.98
+        assert np.dot(a, b) / np.dot(b, b) == pytest.approx(1.0, abs=0.05)
+
+
+def test_directions_of_independent_weights_come_back_one_by_one():
+    """With weights of the covariance 1 in all combinations, about as well as together."""
+    box, radius, number = 20, 6, 3000
+    volumes = RANDOM.standard_normal((2, box, box, box)).astype(np.float32)
+    volumes *= soft_sphere(box, 5, 3)
+    plane, rotations = half_plane(box, radius), random_rotations(number, RANDOM)
+    slices = np.stack(
+        [extract_slices(transform_volume(each, radius), rotations, plane) for each in volumes], 1
+    )
+    z = RANDOM.standard_normal((number, 2))
+    ctf = RANDOM.uniform(0.3, 1, (number, len(plane))).astype(np.float32)
+    seen = (np.einsum("nj,njm->nm", z, slices) * ctf).astype(np.complex64)
+    grids = np.zeros((2, *accumulator_shape(radius)), np.float32)
+    insert_squares(grids, seen, ctf, z, z**2, rotations, plane)
+    for grid, truth in zip(grids, volumes, strict=True):
+        found = solve_directions(grid[None], 1, np.full(radius + 1, 1e-3))[0]
+        a, b = (_coarse(each, radius - 2) for each in (volume_of(found, box), truth))
         assert np.corrcoef(a, b)[0, 1] > 0.98
         assert np.dot(a, b) / np.dot(b, b) == pytest.approx(1.0, abs=0.05)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,13 +23,16 @@ class Directions:
     ----------
     mean : (N, N, N) ndarray of float32
     directions : (q, b, b, b) ndarray of float32
-        Images vary along each with the variance 1.
+        Those that weights of images are found by. Images vary along each with the variance 1.
     noise : (shells,) ndarray of float64
         Variance of a sample of an image's transform, by shell.
     spread : (q,) ndarray of float64
         Root of the sum of squares of each direction, up to the radius that weights are found by.
     radius : int
         Last shell that the directions have.
+    fine : (2, q, N, N, N) ndarray of float32, or None
+        The same to the finest shell and closer to the images, from those at even places of the
+        stack and from those at odd ones.
     """
 
     mean: np.ndarray
@@ -36,18 +40,20 @@ class Directions:
     noise: np.ndarray
     spread: np.ndarray
     radius: int
+    fine: np.ndarray | None = None
 
     def save(self, path: Path) -> None:
         """Write to a file, for workers."""
         with path.open("wb") as file:
-            np.savez(file, **{name: getattr(self, name) for name in _FIELDS})
+            names = _FIELDS if self.fine is None else (*_FIELDS, "fine")
+            np.savez(file, **{name: getattr(self, name) for name in names})
 
     @staticmethod
     def read(path: Path) -> Directions:
         """Read what `save` wrote."""
         with np.load(path) as file:
             mean, directions, noise, spread, radius = (file[name] for name in _FIELDS)
-            return Directions(mean, directions, noise, spread, int(radius))
+            return Directions(mean, directions, noise, spread, int(radius), file.get("fine"))
 
 
 _FIELDS = ("mean", "directions", "noise", "spread", "radius")
@@ -71,6 +77,10 @@ class Seen:
         self._directions = [
             fourier.transform_volume(each, model.radius) for each in model.directions
         ]
+        self._fine = [
+            [fourier.transform_volume(each) for each in half]
+            for half in (() if model.fine is None else model.fine)
+        ]
 
     def mean(self, rotations: np.ndarray, plane: HalfPlane) -> np.ndarray:
         """Give slices through the mean: (n, m)."""
@@ -78,10 +88,28 @@ class Seen:
 
     def directions(self, rotations: np.ndarray, plane: HalfPlane) -> np.ndarray:
         """Give slices through the directions, without CTF: (n, q, m)."""
-        found = np.empty((len(rotations), len(self._directions), len(plane)), np.complex64)
-        for number, each in enumerate(self._directions):
-            found[:, number] = slices.extract_slices(each, rotations, plane)
+        return _slices_of(self._directions, rotations, plane)
+
+    def fine(self, rotations: np.ndarray, plane: HalfPlane, places: np.ndarray) -> np.ndarray:
+        """Give slices through the fine directions, without CTF: (n, q, m).
+
+        Each image, by its place in the stack, through those that it had no part in: what is made
+        of its own noise would explain it too well.
+        """
+        found = np.empty((len(rotations), len(self._fine[0]), len(plane)), np.complex64)
+        for half, transforms in enumerate(self._fine):
+            others = places % 2 != half
+            found[others] = _slices_of(transforms, rotations[others], plane)
         return found
+
+
+def _slices_of(
+    transforms: Sequence[np.ndarray], rotations: np.ndarray, plane: HalfPlane
+) -> np.ndarray:
+    found = np.empty((len(rotations), len(transforms), len(plane)), np.complex64)
+    for number, each in enumerate(transforms):
+        found[:, number] = slices.extract_slices(each, rotations, plane)
+    return found
 
 
 @lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpdp_dask.cryoem.heterogeneity.preview import Preview
+from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.errors import InputError
 from hpdp_dask.numerics.latent_clusters import Clusters, find_clusters, k_means
@@ -104,7 +104,7 @@ def map_landscape(
     labels, centres = k_means(z, number, seed)
     weights = np.bincount(labels, minlength=number) / len(z)
     box = min(_BOX, conformations.architecture.box)
-    preview = Preview(conformations, box)
+    preview = VolumeMaker(conformations, box)
     volumes = np.empty((number, box, box, box), np.float32)
     for place, centre in enumerate(centres):
         made = preview.volume(centre.astype(np.float32))

@@ -85,12 +85,15 @@ class ConformationLearner:
         batch, basis, left = self._seen(observed, half_plane(box, encoded), rows), None, observed
         if self.architecture.linear:
             rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
-            basis = seen.directions(observed.rotations, plane) * observed.ctf[:, None]
-            mean, covariance = subspace.posterior(rest[:, :inner], basis[:, :, :inner])
+            coarse = seen.directions(observed.rotations, half_plane(box, encoded))
+            coarse *= observed.ctf[:, None, :inner]
+            mean, covariance = subspace.posterior(rest[:, :inner], coarse)
             variance = np.diagonal(covariance, axis1=1, axis2=2)
             posterior = np.concatenate([mean, np.log(variance)], 1).astype(np.float32)
             batch = {"seen": posterior, "posterior": posterior} | batch
             left = Observed(rest, observed.ctf, observed.rotations)
+            if randoms is not None:
+                basis = seen.fine(observed.rotations, plane, rows[PLACE]) * observed.ctf[:, None]
         if randoms is not None:
             batch |= self._chosen(left, plane, randoms, basis)
         return batch

@@ -148,6 +148,86 @@ class Moments:
         return sums
 
 
+@dataclass(frozen=True)
+class FineMoments:
+    """The reduction of images to the sums that some of the directions follow from, to any shell.
+
+    Those of images at even places of the stack and at odd ones are apart.
+
+    Attributes
+    ----------
+    before : Path
+        The `Directions` that weights are found by.
+    optics : Optics
+    box, radius : int
+        Of the images; last shell.
+    first, stop : int
+        The first direction, and the one after the last.
+    """
+
+    before: Path
+    optics: Optics
+    box: int
+    radius: int
+    first: int
+    stop: int
+    name: str = "directions"
+
+    @property
+    def nbytes(self) -> int:
+        """The size of an accumulator."""
+        return int(4 * np.prod(self._shape, dtype=np.int64))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (2, self.stop - self.first, *slices.accumulator_shape(self.radius))
+
+    @property
+    def images_per_leaf(self) -> int:
+        """How many images a leaf folds at least."""
+        return _IMAGES_PER_LEAF_AND_PIXEL * self.box
+
+    def start(self) -> np.ndarray:
+        """Make an empty accumulator."""
+        return np.zeros(self._shape, np.float32)
+
+    def fold(self, grids: np.ndarray, block: xr.Dataset) -> np.ndarray:
+        """Add a block of images; in place."""
+        for half in (0, 1):
+            begin = (half - block.attrs["first_image"]) % 2
+            self._fold_half(grids[half], block.isel(particle=slice(begin, None, 2)))
+        return grids
+
+    def _fold_half(self, grids: np.ndarray, block: xr.Dataset) -> None:
+        seen = read_seen(self.before, self.box)
+        plane, known = fourier.half_plane(self.box, self.radius), len(seen.plane)
+        wanted = slice(self.first, self.stop)
+        for observed in _batches(block, self.optics, plane, seen.model.noise):
+            rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
+            basis = seen.directions(observed.rotations, seen.plane)
+            basis *= observed.ctf[:, None, :known]
+            mean, covariance = subspace.posterior(rest[:, :known], basis)
+            squares = np.diagonal(covariance, axis1=1, axis2=2) + mean**2
+            subspace.insert_squares(
+                grids,
+                rest,
+                observed.ctf,
+                mean[:, wanted],
+                squares[:, wanted],
+                observed.rotations,
+                plane,
+            )
+
+    def merge(self, grids: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Add the second accumulator to the first; in place."""
+        grids += others
+        return grids
+
+    def finish(self, grids: np.ndarray) -> np.ndarray:
+        """Give the sums."""
+        return grids
+
+
 def _batches(
     block: xr.Dataset, optics: Optics, plane: HalfPlane, noise: np.ndarray
 ) -> Iterator[Observed]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
-from hpdp_dask.cryoem.heterogeneity.moments import Moments, NoisePower
+from hpdp_dask.cryoem.heterogeneity.moments import FineMoments, Moments, NoisePower
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
 from hpdp_dask.dataflow.trees import reduce_images
 from hpdp_dask.numerics import fourier, subspace
@@ -32,10 +32,14 @@ if TYPE_CHECKING:
 #: Rounds at each share of the last radius.
 _ROUNDS = ((0.5, 6), (0.75, 6), (1.0, 8))
 
-#: Variance of a direction's samples, as a share of the mean map's power in their shell: while
-#: directions are sought, where a tight prior keeps the images' noise out of them, and in the end.
-#: The neighbours of a padded grid share their samples, so that the prior of one of them is looser.
-_SHARE, _LAST_SHARE = 0.1, 0.3 * fourier.PADDING**3
+#: Variance of a direction's samples, as a share of the mean map's power in their shell. A tight
+#: prior keeps the noise of images out of the directions that their weights are found by; those
+#: for volumes are closer to the images. The neighbours of a padded grid share their samples, so
+#: that the prior of each of them is looser.
+_SHARE, _FINE_SHARE = 0.1, 0.5 * fourier.PADDING**3
+
+#: Bytes of the sums of fine directions that are made in one pass over the images, or one direction.
+_BYTES = 2 * 2**30
 
 #: No shell is expected to have less power than this share of the first one's.
 _LEAST = 1e-12
@@ -58,6 +62,9 @@ def find_directions(
     say: Callable[[str], None] | None = None,
 ) -> Directions:
     """Find the directions in which the volumes of a stack differ from its mean map.
+
+    Weights are found by the coarse shells, as the fine ones tell little of them; then one more
+    pass, or several that fit the memory, carries the directions to the finest shell.
 
     Parameters
     ----------
@@ -83,42 +90,52 @@ def find_directions(
     noise = measure_noise(stack_path, mean, optics, folder, client=client, progress=progress)
     small = np.asarray(fourier.crop_volume(mean, min(box, 2 * (radius + 2))))
 
-    def maximize(
-        model: Directions, number: int, reach: int, share: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def maximize(model: Directions, number: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
         """Give the directions that follow from weights by those so far, and weights' moments."""
         here = folder / f"directions-{number:02d}.npz"
         model.save(here)
         reduction = Moments(here, optics, box, reach, count, None if number else seed)
         grids, products = reduce_images(stack_path, reduction, client=client, progress=progress)
-        return _volumes_of(grids, count, model.mean, reach, share), products / images
+        penalty = _penalty(model.mean, reach, _SHARE)
+        found = subspace.solve_directions(grids, count, penalty)
+        return np.stack([_volume_of(each, len(small)) for each in found]), products / images
 
     none = np.zeros((0, *small.shape), np.float32)
     model = Directions(small, none, noise, np.zeros(0), radius)
     rounds = [max(4, round(share * radius)) for share, times in _ROUNDS for _ in range(times)]
     for number, reach in enumerate(rounds):
-        volumes, moments = maximize(model, number, reach, _SHARE)
+        volumes, moments = maximize(model, number, reach)
         volumes = subspace.standardize(volumes, moments)
         spread = np.sqrt(np.square(volumes, dtype=np.float64).sum((1, 2, 3)))
         model = Directions(small, volumes, noise, spread, reach)
         if say is not None:
             told = ", ".join(f"{each:.3g}" for each in spread)
             say(f"Subspace, round {number + 1}: to shell {reach}, spread {told}")
-    # the last goes to the finest shell; weights still come from the coarser ones
-    volumes, _ = maximize(replace(model, mean=mean), len(rounds), box // 2, _LAST_SHARE)
-    return Directions(mean, volumes, noise, model.spread, box // 2)
+    model = replace(model, mean=mean)
+    here, whole = folder / "directions.npz", box // 2
+    model.save(here)
+    penalty = _penalty(mean, whole, _FINE_SHARE)
+    fine = np.empty((2, count, box, box, box), np.float32)
+    together = max(1, _BYTES // FineMoments(here, optics, box, whole, 0, 1).nbytes)
+    for first in range(0, count, together):
+        some = FineMoments(here, optics, box, whole, first, min(first + together, count))
+        grids = reduce_images(stack_path, some, client=client, progress=progress)
+        for half, sums in enumerate(grids):
+            for place, each in enumerate(sums, start=first):
+                solved = subspace.solve_directions(each[None], 1, penalty)[0]
+                fine[half, place] = _volume_of(solved, box)
+    return replace(model, fine=fine)
 
 
-def _volumes_of(
-    grids: np.ndarray, count: int, mean: np.ndarray, reach: int, share: float
-) -> np.ndarray:
-    """Make volumes of the sums of all images, cut to the sphere that images show."""
-    box = len(mean)
-    power = power_spectrum(mean, 3)[: reach + 1] * box**3
-    penalty = 1.0 / (share * power + _LEAST * power[0])
-    inside = soft_sphere(box, box / 2 - _EDGE, _EDGE)
-    found = subspace.solve_directions(grids, count, penalty)
-    return np.stack([fourier.volume_of(each, box) * inside for each in found])
+def _penalty(mean: np.ndarray, reach: int, share: float) -> np.ndarray:
+    """Give 1 over the variance that directions are expected to have, by shell."""
+    power = power_spectrum(mean, 3)[: reach + 1] * len(mean) ** 3
+    return np.asarray(1.0 / (share * power + _LEAST * power[0]))
+
+
+def _volume_of(transform: np.ndarray, box: int) -> np.ndarray:
+    """Make the volume of a transform, cut to the sphere that images show."""
+    return np.asarray(fourier.volume_of(transform, box) * soft_sphere(box, box / 2 - _EDGE, _EDGE))
 
 
 def measure_noise(

@@ -6,14 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
+from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker
 from hpdp_dask.errors import InputError
-from hpdp_dask.numerics.masks import soft_sphere
 
 if TYPE_CHECKING:
     from hpdp_dask.cryoem.heterogeneity.networks import HeterogeneityNetwork
@@ -22,9 +23,6 @@ WEIGHTS_FILE, LATENT_FILE = "weights.safetensors", "z.npy"
 
 #: Name, in the results of `run.json`, of what is known of the networks.
 NETWORKS = "networks"
-
-#: Frequencies that the decoder is asked for at once; soft edge of the sphere, pixels.
-_AT_ONCE, _EDGE = 65_536, 3.0
 
 
 @dataclass(frozen=True)
@@ -64,40 +62,13 @@ class Conformations:
         (N, N, N) ndarray of float32
             [z, y, x], in the images' grey scale, cut to the sphere that images show.
         """
-        box = self.architecture.box
-        latent = np.asarray(z, dtype=np.float32)
-        volume = self._decoded(latent)
-        if self.mean is not None and self.directions is not None:
-            weights = latent / self.network.get_buffer("scale").cpu().numpy()
-            volume += self.mean + np.tensordot(weights, self.directions, 1)
-        return volume * np.asarray(soft_sphere(box, box / 2 - _EDGE, _EDGE))
+        made = self._maker.volume(z)
+        assert made is not None
+        return made
 
-    def _decoded(self, latent: np.ndarray) -> np.ndarray:
-        """Ask the decoder for one half of the frequencies, and transform."""
-        import torch
-
-        box = self.architecture.box
-        half = box // 2
-        z, y, x = np.meshgrid(
-            *[np.arange(-half + 1, half)] * 2, np.arange(half), indexing="ij", sparse=False
-        )
-        shell = np.rint(np.sqrt(z * z + y * y + x * x)).astype(np.int64)
-        inside = shell <= half
-        z, y, x, shell = z[inside], y[inside], x[inside], shell[inside]
-        coordinates = np.stack([x, y, z], axis=1).astype(np.float32) / half
-        device = self.network.get_buffer("scale").device
-        given = torch.from_numpy(latent)[None].to(device) if len(latent) else None
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(coordinates), _AT_ONCE):
-                part = torch.from_numpy(coordinates[start : start + _AT_ONCE]).to(device)
-                parts.append(self.network.decoder(part[None], given)[0].cpu().numpy())
-        values = np.concatenate(parts) * self.amplitudes[shell][:, None]
-        # the transform has its origin at the central voxel
-        sign = 1.0 - 2.0 * ((x + y + z) % 2)
-        transform = np.zeros((box, box, half + 1), np.complex64)
-        transform[z % box, y % box, x] = (values[:, 0] + 1j * values[:, 1]) * sign
-        return np.fft.irfftn(transform, s=(box,) * 3, axes=(0, 1, 2)).astype(np.float32)
+    @cached_property
+    def _maker(self) -> VolumeMaker:
+        return VolumeMaker(self, self.architecture.box)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the weights, and give what `run.json` should say of them.

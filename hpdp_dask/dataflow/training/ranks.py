@@ -162,7 +162,11 @@ def _attempt(job: Job, client: Client, follow: Callable[[int], None]) -> _Outcom
         while True:
             time.sleep(_EVERY)
             follow(images_done(job.folder))
-            outcome = _failure(client, futures)
+            try:
+                outcome = _failure(client, futures)
+            except InputError:
+                _settle(client, futures)
+                raise
             if outcome is not None:
                 _settle(client, futures)
                 return outcome

@@ -1,24 +1,30 @@
-"""Volumes at fewer voxels than images have pixels, made fast enough to follow a cursor."""
+"""Volumes of trained networks, with as many voxels as images have pixels or with fewer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.numerics.fourier import crop_volume
 from hpdp_dask.numerics.masks import soft_sphere
 
-#: Frequencies that the decoder is asked for at once: after each lot a volume may be given up.
+if TYPE_CHECKING:
+    from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
+
+#: Frequencies that the decoder is asked for at once: what comes in between stays in the cache, and
+#: after each lot a volume may be given up.
 _AT_ONCE = 8192
 
-#: Soft edge of the sphere that volumes are cut to, pixels of the images; as `Conformations` does.
+#: Soft edge of the sphere that volumes are cut to, pixels of the images.
 _EDGE = 3.0
 
 
-class Preview:
-    """Makes volumes of trained networks with fewer voxels, by fewer frequencies.
+class VolumeMaker:
+    """Makes volumes of trained networks; with fewer voxels by fewer frequencies.
+
+    One half of the frequencies is asked for; the other is their conjugate.
 
     Parameters
     ----------
@@ -75,9 +81,10 @@ class Preview:
         Returns
         -------
         (box, box, box) ndarray of float32, or None
-            `Conformations.volume`, without the frequencies that so few voxels do not hold.
+            [z, y, x], in the images' grey scale, cut to the sphere that images show; without the
+            frequencies that so few voxels do not hold.
         """
-        latent = np.asarray(z, dtype=np.float32)
+        latent = np.array(z, dtype=np.float32)
         values = self._decoded(latent, is_wanted)
         if values is None:
             return None
@@ -96,7 +103,7 @@ class Preview:
         import torch
 
         device = self._network.get_buffer("scale").device
-        given = torch.from_numpy(latent)[None].to(device)
+        given = torch.from_numpy(latent)[None].to(device) if len(latent) else None
         values = np.empty(len(self._coordinates), np.complex64)
         with torch.inference_mode():
             for start in range(0, len(values), _AT_ONCE):
