@@ -19,8 +19,8 @@ import numpy as np
 from hpdp_dask.cryoem.heterogeneity.selection import Lasso
 from hpdp_dask.errors import InputError
 from hpdp_dask.web.heterogeneity_choice import Choice, output_path, save_choice
-from hpdp_dask.web.heterogeneity_maker import Made, VolumeMaker
 from hpdp_dask.web.heterogeneity_source import Explored, picture
+from hpdp_dask.web.heterogeneity_thread import Made, VolumeThread
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ExplorerDesk:
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="saving")
         #: The image that each looks at, so that what was passed over is not read.
         self._looked_at: dict[Visitor, int] = {}
-        self._maker = VolumeMaker(explored.conformations, explored.latent, self._deliver)
+        self._maker = VolumeThread(explored.conformations, explored.latent, self._deliver)
 
     def enter(self, visitor: Visitor) -> None:
         """Let somebody in: says what there is."""

@@ -18,9 +18,9 @@ from hpdp_dask.formats import star
 from hpdp_dask.stacks.shards import ImageReader
 from hpdp_dask.stacks.store import open_stack
 from hpdp_dask.web.heterogeneity_choice import Choice, output_path
-from hpdp_dask.web.heterogeneity_maker import VolumeMaker
 from hpdp_dask.web.heterogeneity_page import ExplorerPage, explore
 from hpdp_dask.web.heterogeneity_source import MOST_CATEGORIES, Explored
+from hpdp_dask.web.heterogeneity_thread import VolumeThread
 
 pytest.importorskip("torch")
 
@@ -160,7 +160,7 @@ def test_names_that_are_none(tmp_path):
 
 def test_the_last_wish_is_granted(explored):
     made = []
-    maker = VolumeMaker(explored.conformations, explored.latent, lambda who, it: made.append(it))
+    maker = VolumeThread(explored.conformations, explored.latent, lambda who, it: made.append(it))
     try:
         for place in range(40):
             maker.wish("anna", place)

@@ -48,7 +48,7 @@ class Made:
     is_fine: bool
 
 
-class VolumeMaker:
+class VolumeThread:
     """Makes volumes in a thread: always the last wish of each who asks.
 
     Parameters
