@@ -282,10 +282,10 @@ def test_a_mixture_is_told_apart_and_its_volumes_are_right(mixture, learnt, tmp_
     np.testing.assert_array_equal(again.z, found.z)
 
 
-def test_fine_directions_may_take_several_passes(mixture, learnt, tmp_path, monkeypatch):
+def test_directions_for_volumes_may_take_several_passes(mixture, learnt, tmp_path, monkeypatch):
     """As many as the memory asks for, with the same result; weights are found by coarse ones."""
     began = Directions.read(learnt[1] / "start.npz")
-    assert began.fine.shape == (2, 2, BOX, BOX, BOX)
+    assert began.halves.shape == (2, *began.joined.shape) == (2, 2, BOX, BOX, BOX)
     assert began.radius == 8
     monkeypatch.setattr(subspace, "_BYTES", 1)
     monkeypatch.setattr(subspace, "_ROUNDS", ((0.5, 2), (1.0, 1)))
@@ -293,7 +293,7 @@ def test_fine_directions_may_take_several_passes(mixture, learnt, tmp_path, monk
     one_by_one = find_directions(mixture, began.mean, 2, optics, tmp_path, radius=8)
     monkeypatch.setattr(subspace, "_BYTES", 2**30)
     together = find_directions(mixture, began.mean, 2, optics, tmp_path, radius=8)
-    np.testing.assert_array_equal(one_by_one.fine, together.fine)
+    np.testing.assert_array_equal(one_by_one.halves, together.halves)
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "convolutional", "none"])

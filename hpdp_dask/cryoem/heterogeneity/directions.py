@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,9 +30,13 @@ class Directions:
         Root of the sum of squares of each direction, up to the radius that weights are found by.
     radius : int
         Last shell that the directions have.
-    fine : (2, q, N, N, N) ndarray of float32, or None
-        The same to the finest shell and closer to the images, from those at even places of the
-        stack and from those at odd ones.
+    halves : (2, q, N, N, N) ndarray of float32, or None
+        The same for volumes, to the last shell at which they can be told: from images at even
+        places of the stack, and from those at odd ones.
+    joined : (q, N, N, N) ndarray of float32, or None
+        From all images.
+    reach : int
+        That last shell.
     """
 
     mean: np.ndarray
@@ -40,12 +44,14 @@ class Directions:
     noise: np.ndarray
     spread: np.ndarray
     radius: int
-    fine: np.ndarray | None = None
+    halves: np.ndarray | None = None
+    joined: np.ndarray | None = None
+    reach: int = 0
 
     def save(self, path: Path) -> None:
         """Write to a file, for workers."""
         with path.open("wb") as file:
-            names = _FIELDS if self.fine is None else (*_FIELDS, "fine")
+            names = _FIELDS if self.halves is None else (*_FIELDS, *_FINE)
             np.savez(file, **{name: getattr(self, name) for name in names})
 
     @staticmethod
@@ -53,10 +59,15 @@ class Directions:
         """Read what `save` wrote."""
         with np.load(path) as file:
             mean, directions, noise, spread, radius = (file[name] for name in _FIELDS)
-            return Directions(mean, directions, noise, spread, int(radius), file.get("fine"))
+            found = Directions(mean, directions, noise, spread, int(radius))
+            if "halves" not in file:
+                return found
+            halves, joined, reach = (file[name] for name in _FINE)
+            return replace(found, halves=halves, joined=joined, reach=int(reach))
 
 
 _FIELDS = ("mean", "directions", "noise", "spread", "radius")
+_FINE = ("halves", "joined", "reach")
 
 
 class Seen:
@@ -77,9 +88,9 @@ class Seen:
         self._directions = [
             fourier.transform_volume(each, model.radius) for each in model.directions
         ]
-        self._fine = [
-            [fourier.transform_volume(each) for each in half]
-            for half in (() if model.fine is None else model.fine)
+        self._halves = [
+            [fourier.transform_volume(each, model.reach) for each in half]
+            for half in (() if model.halves is None else model.halves)
         ]
 
     def mean(self, rotations: np.ndarray, plane: HalfPlane) -> np.ndarray:
@@ -90,16 +101,17 @@ class Seen:
         """Give slices through the directions, without CTF: (n, q, m)."""
         return _slices_of(self._directions, rotations, plane)
 
-    def fine(self, rotations: np.ndarray, plane: HalfPlane, places: np.ndarray) -> np.ndarray:
-        """Give slices through the fine directions, without CTF: (n, q, m).
+    def other_half(self, rotations: np.ndarray, plane: HalfPlane, places: np.ndarray) -> np.ndarray:
+        """Give slices through the directions for volumes, without CTF: (n, q, m).
 
         Each image, by its place in the stack, through those that it had no part in: what is made
         of its own noise would explain it too well.
         """
-        found = np.empty((len(rotations), len(self._fine[0]), len(plane)), np.complex64)
-        for half, transforms in enumerate(self._fine):
+        found = np.zeros((len(rotations), len(self._halves[0]), len(plane)), np.complex64)
+        known = fourier.half_plane(plane.box, self.model.reach)
+        for half, transforms in enumerate(self._halves):
             others = places % 2 != half
-            found[others] = _slices_of(transforms, rotations[others], plane)
+            found[others, :, : len(known)] = _slices_of(transforms, rotations[others], known)
         return found
 
 

@@ -93,7 +93,8 @@ class ConformationLearner:
             batch = {"seen": posterior, "posterior": posterior} | batch
             left = Observed(rest, observed.ctf, observed.rotations)
             if randoms is not None:
-                basis = seen.fine(observed.rotations, plane, rows[PLACE]) * observed.ctf[:, None]
+                basis = seen.other_half(observed.rotations, plane, rows[PLACE])
+                basis *= observed.ctf[:, None]
         if randoms is not None:
             batch |= self._chosen(left, plane, randoms, basis)
         return batch

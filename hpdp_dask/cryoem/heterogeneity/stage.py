@@ -231,7 +231,7 @@ def learn_conformations(
         trained.network,
         amplitudes(learner),
         began.mean if architecture.linear else None,
-        None if began.fine is None else began.fine.mean(0),
+        began.joined,
         one_pixel_size(stack),
     )
     return Learnt(conformations, found["z"], found["width"], trained.history)

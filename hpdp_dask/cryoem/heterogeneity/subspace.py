@@ -20,6 +20,7 @@ from hpdp_dask.cryoem.heterogeneity.moments import FineMoments, Moments, NoisePo
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
 from hpdp_dask.dataflow.trees import reduce_images
 from hpdp_dask.numerics import fourier, subspace
+from hpdp_dask.numerics.half_agreement import last_shared_shell, shared_parts
 from hpdp_dask.numerics.masks import soft_sphere
 from hpdp_dask.numerics.shells import power_spectrum
 from hpdp_dask.stacks.shards import ImageReader
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
 _ROUNDS = ((0.5, 6), (0.75, 6), (1.0, 8))
 
 #: Variance of a direction's samples, as a share of the mean map's power in their shell. A tight
-#: prior keeps the noise of images out of the directions that their weights are found by; those
-#: for volumes are closer to the images. The neighbours of a padded grid share their samples, so
-#: that the prior of each of them is looser.
-_SHARE, _FINE_SHARE = 0.1, 0.5 * fourier.PADDING**3
+#: prior keeps the noise of images out of the directions that their weights are found by. Those
+#: for volumes are filtered afterwards, so that theirs is only to keep off division by nothing.
+_SHARE, _LOOSE_SHARE = 0.1, 40.0
 
-#: Bytes of the sums of fine directions that are made in one pass over the images, or one direction.
+#: The directions for volumes end where those of both halves correlate less than this.
+_LEAST_CORRELATION = 0.02
+
+#: Bytes of sums for such directions that are made in one pass over the images, or one direction.
 _BYTES = 2 * 2**30
 
 #: No shell is expected to have less power than this share of the first one's.
@@ -111,20 +114,38 @@ def find_directions(
         if say is not None:
             told = ", ".join(f"{each:.3g}" for each in spread)
             say(f"Subspace, round {number + 1}: to shell {reach}, spread {told}")
-    model = replace(model, mean=mean)
-    here, whole = folder / "directions.npz", box // 2
+    return _refined(
+        replace(model, mean=mean), stack_path, optics, folder, client=client, progress=progress
+    )
+
+
+def _refined(
+    model: Directions,
+    stack_path: Path,
+    optics: Optics,
+    folder: Path,
+    *,
+    client: Client | None,
+    progress: Progress | None,
+) -> Directions:
+    """Add the directions for volumes to those that weights are found by."""
+    here, count, box = folder / "directions.npz", len(model.directions), len(model.mean)
     model.save(here)
-    penalty = _penalty(mean, whole, _FINE_SHARE)
-    fine = np.empty((2, count, box, box, box), np.float32)
-    together = max(1, _BYTES // FineMoments(here, optics, box, whole, 0, 1).nbytes)
+    penalty = _penalty(model.mean, box // 2, _LOOSE_SHARE)
+    halves = np.empty((2, count, box, box, box), np.float32)
+    together = max(1, _BYTES // FineMoments(here, optics, box, box // 2, 0, 1).nbytes)
     for first in range(0, count, together):
-        some = FineMoments(here, optics, box, whole, first, min(first + together, count))
+        some = FineMoments(here, optics, box, box // 2, first, min(first + together, count))
         grids = reduce_images(stack_path, some, client=client, progress=progress)
         for half, sums in enumerate(grids):
             for place, each in enumerate(sums, start=first):
                 solved = subspace.solve_directions(each[None], 1, penalty)[0]
-                fine[half, place] = _volume_of(solved, box)
-    return replace(model, fine=fine)
+                halves[half, place] = _volume_of(solved, box)
+    reach = max(last_shared_shell(*each, _LEAST_CORRELATION) for each in halves.swapaxes(0, 1))
+    joined = np.empty_like(halves[0])
+    for place in range(count):
+        halves[:, place], joined[place] = shared_parts(*halves[:, place])
+    return replace(model, halves=halves, joined=joined, reach=max(reach, model.radius))
 
 
 def _penalty(mean: np.ndarray, reach: int, share: float) -> np.ndarray:

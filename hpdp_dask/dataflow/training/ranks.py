@@ -46,12 +46,13 @@ class _Outcome:
     """How it ended that workers trained together: done, or why not."""
 
     lost: int = 0
+    silent: bool = False
     too_large: TooLarge | None = None
     joined: int = 0
 
     @property
     def done(self) -> bool:
-        return not (self.lost or self.too_large or self.joined)
+        return not (self.lost or self.silent or self.too_large or self.joined)
 
 
 def run_ranks(
@@ -91,13 +92,13 @@ def run_ranks(
                 return
             if outcome.too_large is not None:
                 job = replace(job, at_once=smaller(job, outcome.too_large))
-            elif outcome.lost:
+            elif not outcome.joined:
                 failures += 1
                 if failures == _ATTEMPTS:
                     raise InputError(
-                        f"{job.stack}: workers died {_ATTEMPTS} times in the training; give them "
-                        "more memory, or use fewer. The last checkpoint is kept in "
-                        f"{job.folder}."
+                        f"{job.stack}: workers died, or did not answer, {_ATTEMPTS} times in the "
+                        "training; give them more memory, or use fewer. The last checkpoint is "
+                        f"kept in {job.folder}."
                     )
                 _await_return(client, job, number)
             if say is not None:
@@ -109,6 +110,8 @@ def _told(outcome: _Outcome, job: Job, place: str) -> str:
         return tell_smaller(outcome.too_large, job, place)
     if outcome.lost:
         return f"{outcome.lost} of the workers died; the training goes on from {place}."
+    if outcome.silent:
+        return f"A worker does not answer; the training tries again from {place}."
     more = f"{outcome.joined} more workers" if outcome.joined > 1 else "One more worker"
     return f"{more} joined; the training goes on from {place}."
 
@@ -139,8 +142,8 @@ def _attempt(job: Job, client: Client, follow: Callable[[int], None]) -> _Outcom
     try:
         where = meeting.result(timeout=_NOTICE)
     except TimeoutError:
-        # it went before it could answer, or hangs
-        return _Outcome(lost=1)
+        # it went before it could answer, or is busy with something else
+        return _Outcome(silent=True)
     futures = {
         address: client.submit(
             refusing(join_and_train),
