@@ -20,6 +20,7 @@ from hpdp_dask.cryoem.heterogeneity.stage import (
     learn_conformations,
 )
 from hpdp_dask.cryoem.heterogeneity.subspace import find_directions
+from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.cryoem.simulate import simulate_particles
 from hpdp_dask.dataflow.training import TrainingSettings
@@ -237,7 +238,10 @@ def test_a_volume_has_the_values_that_the_decoder_gives():
     level = np.linspace(1, 2, BOX // 2 + 1).astype(np.float32)
     made = Conformations(architecture, network, level, None, None, PIXEL)
     z = np.array([0.3, -1.0, 0.5], np.float32)
-    volume = made._decoded(z)
+    maker = VolumeMaker(made, BOX)
+    # the cut in real space would mix neighbours
+    maker._mask = np.ones((BOX,) * 3, np.float32)
+    volume = maker.volume(z)
     where = np.array([[2, -3, 4], [0, 3, 1], [1, 0, 0]])
     centre = np.arange(BOX) - BOX // 2
     with torch.inference_mode():

@@ -146,7 +146,7 @@ def test_resume_goes_on_and_refuses_another_architecture(stack, folder, tmp_path
 
     output = tmp_path / "broken"
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "apply_network", killed)
+        patch.setattr(stage, "apply_to_all", killed)
         with pytest.raises(KeyboardInterrupt):
             run_heterogeneity_training(stack, output, SETTINGS, client=None, command=WORDS)
     with pytest.raises(InputError, match="other parameters"):

@@ -70,14 +70,15 @@ def test_directions_come_back_from_images_with_known_weights():
 def test_directions_of_independent_weights_come_back_one_by_one():
     """With weights of the covariance 1 in all combinations, about as well as together."""
     box, radius, number = 20, 6, 3000
-    volumes = RANDOM.standard_normal((2, box, box, box)).astype(np.float32)
+    random = np.random.default_rng(7)
+    volumes = random.standard_normal((2, box, box, box)).astype(np.float32)
     volumes *= soft_sphere(box, 5, 3)
-    plane, rotations = half_plane(box, radius), random_rotations(number, RANDOM)
+    plane, rotations = half_plane(box, radius), random_rotations(number, random)
     slices = np.stack(
         [extract_slices(transform_volume(each, radius), rotations, plane) for each in volumes], 1
     )
-    z = RANDOM.standard_normal((number, 2))
-    ctf = RANDOM.uniform(0.3, 1, (number, len(plane))).astype(np.float32)
+    z = random.standard_normal((number, 2))
+    ctf = random.uniform(0.3, 1, (number, len(plane))).astype(np.float32)
     seen = (np.einsum("nj,njm->nm", z, slices) * ctf).astype(np.complex64)
     grids = np.zeros((2, *accumulator_shape(radius)), np.float32)
     insert_squares(grids, seen, ctf, z, z**2, rotations, plane)

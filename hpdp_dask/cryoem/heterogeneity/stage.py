@@ -18,7 +18,7 @@ from hpdp_dask.cryoem.heterogeneity.subspace import find_directions, measure_noi
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.cryoem.reconstruct import BackProjection
 from hpdp_dask.cryoem.unposed import one_pixel_size
-from hpdp_dask.dataflow.training import TrainingSettings, apply_network, train_network
+from hpdp_dask.dataflow.training import TrainingSettings, apply_to_all, train_network
 from hpdp_dask.dataflow.training.train import check_torch
 from hpdp_dask.dataflow.trees import reduce_images
 from hpdp_dask.errors import InputError
@@ -222,7 +222,16 @@ def learn_conformations(
     )
     number = stack.sizes["particle"]
     if settings.zdim:
-        found = apply_network(trained.network, learner, stack_path, 0, number)
+        found = apply_to_all(
+            trained.network,
+            learner,
+            stack_path,
+            folder,
+            threads=settings.training.threads,
+            client=client,
+            progress=progress,
+            say=say,
+        )
     else:
         found = dict.fromkeys(("z", "width"), np.zeros((number, 0), np.float32))
     began = Directions.read(start)

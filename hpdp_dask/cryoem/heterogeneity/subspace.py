@@ -141,10 +141,13 @@ def _refined(
             for place, each in enumerate(sums, start=first):
                 solved = subspace.solve_directions(each[None], 1, penalty)[0]
                 halves[half, place] = _volume_of(solved, box)
-    reach = max(last_shared_shell(*each, _LEAST_CORRELATION) for each in halves.swapaxes(0, 1))
+    reach = max(
+        last_shared_shell(one, other, _LEAST_CORRELATION)
+        for one, other in zip(*halves, strict=True)
+    )
     joined = np.empty_like(halves[0])
     for place in range(count):
-        halves[:, place], joined[place] = shared_parts(*halves[:, place])
+        halves[:, place], joined[place] = shared_parts(halves[0, place], halves[1, place])
     return replace(model, halves=halves, joined=joined, reach=max(reach, model.radius))
 
 
