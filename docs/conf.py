@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import GenericAlias
+from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -28,7 +31,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
@@ -106,6 +108,23 @@ def skip_foreign(
     return True if is_class and not member.__module__.startswith("hpdp_dask") else None
 
 
+def share_navigation(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: nodes.document | None
+) -> None:
+    """Make the tree beside the text once for the pages of all modules, which are in one folder.
+
+    Made for each of some hundred pages from as many entries it would take most of the time.
+    """
+    if page.startswith("reference/generated/hpdp_dask"):
+        make = context["toctree"]
+
+        @cache
+        def folded(**options: object) -> str:
+            return re.sub(r"\bcurrent\b", "", make(**options))
+
+        context["toctree"] = app.__dict__.setdefault("_shared_navigation", folded)
+
+
 def visit_math(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     """Write a formula as MathML, which browsers show without a script from elsewhere."""
     block = isinstance(node, nodes.math_block)
@@ -117,6 +136,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect what is above with Sphinx."""
     app.connect("builder-inited", write_commands, priority=100)
     app.connect("autodoc-skip-member", skip_foreign)
+    # before the theme asks for it
+    app.connect("html-page-context", share_navigation, priority=400)
     app.add_role_to_domain("py", "name", Name())
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     return {"parallel_read_safe": True}

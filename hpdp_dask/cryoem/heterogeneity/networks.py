@@ -20,7 +20,7 @@ from hpdp_dask.cryoem.heterogeneity.residual_layers import ResidualLayers
 
 #: Numbers of a hidden layer, of the frequencies that a processor's decoder works on at once: so
 #: many stay in its cache from layer to layer, and back.
-_IN_CACHE = 1_000_000
+_IN_CACHE = 500_000
 
 
 class Features(nn.Module):
