@@ -10,7 +10,14 @@ from distributed import WorkerPlugin
 from training_learner import NUMBER, SETTINGS, Level, weights, write_frames
 
 from hpdp_dask.cluster import connect
-from hpdp_dask.dataflow.training import apply_network, apply_to_all, ranks, train_network
+from hpdp_dask.dataflow.training import (
+    apply_network,
+    apply_to_all,
+    member,
+    ranks,
+    train_network,
+)
+from hpdp_dask.dataflow.training.loop import Job
 from hpdp_dask.errors import InputError
 
 torch = pytest.importorskip("torch")
@@ -113,6 +120,43 @@ def test_memory_and_losses_of_workers(frames, tmp_path, two_workers):
         assert np.allclose(values, alone[name], atol=1e-5)
     with pytest.raises(InputError, match=r"the loss of image 57 .* is not a finite number"):
         train_network(frames, Level(broken=(57,)), settings, tmp_path / "b", client=two_workers)
+
+
+def averaging_at_the_end(job, rank, ranks, meeting):
+    """Train; count what averages gradients over workers when their group ends."""
+    import gc
+
+    end, found = torch.distributed.destroy_process_group, []
+
+    def look():
+        kind = torch.nn.parallel.DistributedDataParallel
+        found.append(sum(isinstance(each, kind) for each in gc.get_objects()))
+        end()
+
+    torch.distributed.destroy_process_group = look
+    try:
+        member.join_and_train(job, rank, ranks, meeting)
+    except InputError:
+        found.append("refused")
+    finally:
+        torch.distributed.destroy_process_group = end
+    return found
+
+
+@pytest.mark.parametrize(
+    ("learner", "expected"), [(Level(broken=(57,)), [0, "refused"]), (Level(most=4), [0])]
+)
+def test_the_group_of_workers_is_the_last_to_go(frames, tmp_path, two_workers, learner, expected):
+    """Else torch ends it while it holds Python's lock, and may wait for ever."""
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    job = Job(frames, learner, settings, tmp_path, (0, NUMBER), (0, 0), 120.0)
+    addresses = sorted(two_workers.scheduler_info()["workers"])
+    meeting = two_workers.submit(member.meeting_point, workers=addresses[:1]).result()
+    futures = [
+        two_workers.submit(averaging_at_the_end, job, rank, 2, meeting, workers=[address])
+        for rank, address in enumerate(addresses)
+    ]
+    assert two_workers.gather(futures) == [expected, expected]
 
 
 def test_no_worker_takes_means_over_one_image(frames, tmp_path, two_workers):

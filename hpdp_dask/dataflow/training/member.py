@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,13 @@ def join_and_train(job: Job, rank: int, ranks: int, meeting: str) -> bool | TooL
     count = _Counting(job.folder) if rank == 0 else None
     try:
         return run_rank(job, rank, ranks, count, _Asked(job.folder))
-    except TooLarge as error:
-        return error
+    except Exception as error:
+        # The group must be the last to go: where what averages gradients outlives it, torch ends it
+        # with that, holding Python's lock, and waits for a thread that may want the lock.
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, TooLarge):
+            return error.with_traceback(None)
+        raise
     finally:
         if ranks > 1:
             torch.distributed.destroy_process_group()
