@@ -45,10 +45,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` where there is no CUDA device."""
-    if has_gpu():
-        return
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where there is no CUDA device; tell what may run side by side."""
     for item in items:
-        if item.get_closest_marker("gpu"):
+        if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip(reason="needs CuPy and a CUDA device"))
+        if config.getoption("dist", "no") == "loadgroup":
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Name what runs in one process: a file, one notebook, and all that asks batch schedulers."""
+    if item.path.parent.name == "notebooks":
+        return item.name
+    scheduled = any(item.get_closest_marker(name) for name in ("slurm", "sge"))
+    return "cluster" if scheduled or item.path.parent.name == "cluster" else item.path.name
