@@ -7,7 +7,7 @@ import pytest
 
 from hpdp_dask.cryoem.heterogeneity import subspace
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture, read_shape, seen_pixels
-from hpdp_dask.cryoem.heterogeneity.directions import Directions
+from hpdp_dask.cryoem.heterogeneity.directions import Directions, read_seen
 from hpdp_dask.cryoem.heterogeneity.learner import (
     ConformationLearner,
     amplitudes,
@@ -26,7 +26,6 @@ from hpdp_dask.cryoem.simulate import simulate_particles
 from hpdp_dask.dataflow.training import TrainingSettings
 from hpdp_dask.errors import InputError
 from hpdp_dask.numerics.fourier import half_plane, pack, transform_images
-from hpdp_dask.numerics.rotations import euler_to_matrix
 from hpdp_dask.numerics.shells import fourier_shell_correlation
 from hpdp_dask.stacks.store import new_stack, open_stack, to_dataset, write_images
 
@@ -63,19 +62,17 @@ FIXED = ((0, 0, 0), (3, 1, -2), (-2, 3, 1))
 STATES = (blobs(*FIXED, (4, -3, 3)), blobs(*FIXED, (-3, -4, 0)))
 
 
-@pytest.fixture(scope="module")
-def mixture(tmp_path_factory):
-    """A stack of two conformations by turns: image i shows that of i % 2."""
-    path = tmp_path_factory.mktemp("mixture") / "particles.zarr"
+def write_mixture(path, each, **options):
+    """Write a stack of two conformations by turns: image i shows that of i % 2."""
     (first, images), (second, others) = (
-        simulate_particles(volume, 150, BOX, pixel_size=PIXEL, snr=0.5, shift_sigma=8.0, seed=seed)
+        simulate_particles(volume, each, BOX, pixel_size=PIXEL, seed=seed, **options)
         for seed, volume in enumerate(STATES)
     )
     columns = {
         name: np.stack([values, second.particles[name]], 1).reshape(-1, *values.shape[1:])
         for name, values in first.particles.items()
     }
-    number = 2 * len(first)
+    number = 2 * each
     table = dataclasses.replace(
         first,
         particles=columns,
@@ -85,6 +82,12 @@ def mixture(tmp_path_factory):
     new_stack(path, to_dataset(table, 0), number, BOX)
     write_images(path, 0, np.stack([images, others], 1).reshape(number, BOX, BOX))
     return path
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mixture") / "particles.zarr"
+    return write_mixture(path, 150, snr=0.5, shift_sigma=8.0)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,15 @@ def test_features():
     waves = Features("gaussian", 64, 0.1).waves
     # positions in the box, radians a unit of Nyquist's frequency
     assert float(waves.std()) / np.pi == pytest.approx(0.1 * 64, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "geometric"])
+def test_features_are_exact_in_half_precision(kind):
+    """Their phases are tens of radians, of which bfloat16 knows tenths."""
+    features, at = Features(kind, 256, 0.1), torch.rand(50, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = features(at)
+    assert torch.equal(found, features(at))
 
 
 def test_residual_layers_are_those_of_the_source():
@@ -316,23 +328,25 @@ def test_any_encoder_adds_to_the_linear_start(mixture, learnt, tmp_path, encoder
 @pytest.mark.parametrize("encoder", ["mlp", "convolutional", "none"])
 def test_without_a_linear_start(mixture, tmp_path, encoder):
     """The loss falls, and what makes z tells the two states apart."""
+    stack = mixture
+    if encoder != "none":
+        # of few images networks that see them learn little but the volume, unless they are clear
+        stack = write_mixture(tmp_path / "clear.zarr", 200, snr=5.0, shift_sigma=8.0)
     settings = dataclasses.replace(
         SMALL,
         linear=False,
         encoder=encoder,
-        divergence=0.1,
-        training=dataclasses.replace(SMALL.training, epochs=12, rate=5e-3),
+        divergence=0.02,
+        training=dataclasses.replace(SMALL.training, epochs=16, rate=5e-3),
     )
-    learnt = learn_conformations(mixture, settings, tmp_path)
+    learnt = learn_conformations(stack, settings, tmp_path)
     errors = [row["losses"]["error"] for row in learnt.history]
     assert errors[-1] < 0.97 * errors[0]
     divergences = [row["losses"]["divergence"] for row in learnt.history]
     assert divergences[0] < divergences[-1]
-    assert learnt.z.shape == (300, 2)
+    assert learnt.z.shape[1] == 2
     assert learnt.conformations.mean is None
-    # with images as few as these, networks that see them learn the volume and little more
-    if encoder == "none":
-        assert told_apart(learnt.z) > 0.7
+    assert told_apart(learnt.z) > 0.7
 
 
 def told_apart(z):
@@ -340,6 +354,22 @@ def told_apart(z):
     state = np.arange(len(z)) % 2
     along = z @ (z[state == 1].mean(0) - z[state == 0].mean(0))
     return ((along > np.median(along)) == state).mean()
+
+
+def test_another_run_in_the_same_folder(mixture, learnt, tmp_path):
+    """What is remembered of a file is not taken for another of its name."""
+    folder = learnt[1]
+    began = Directions.read(folder / "start.npz")
+    start_at(tmp_path / "start.npz", STATES[0], 5.0, began.directions)
+    learner = ConformationLearner(
+        Architecture(BOX, 2, encoded=8), Optics.of(open_stack(mixture)), str(tmp_path / "start.npz")
+    )
+    before = amplitudes(learner)
+    began.save(tmp_path / "start.npz")
+    assert not np.allclose(amplitudes(learner), before)
+    seen = read_seen(tmp_path / "start.npz", BOX)
+    np.testing.assert_array_equal(seen.model.noise, began.noise)
+    assert amplitudes(learner) == pytest.approx(np.sqrt(0.1 * seen.power))
 
 
 def test_one_volume_of_all_images(mixture, tmp_path):
@@ -351,13 +381,6 @@ def test_one_volume_of_all_images(mixture, tmp_path):
     mean = 0.5 * (STATES[0] + STATES[1])
     fsc = fourier_shell_correlation(learnt.conformations.volume(np.zeros(0)), mean)
     assert (fsc[1:6] > 0.8).all()
-
-
-def test_poses_are_those_of_the_stack(mixture):
-    stack = open_stack(mixture)
-    optics = Optics.of(stack)
-    assert euler_to_matrix(rows_of(stack, optics, slice(0, 3))["euler_angles"]).shape == (3, 3, 3)
-    assert optics.phase_plate == ("phase_shift" in stack)
 
 
 @pytest.mark.parametrize(

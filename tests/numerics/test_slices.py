@@ -56,6 +56,26 @@ def test_insertion_grows_its_list_of_runs_for_many_slices() -> None:
 
 @settings(deadline=None, max_examples=10)
 @given(st.sampled_from([8, 20]), st.integers(0, 2**31))
+def test_samples_are_those_of_slices(box: int, seed: int) -> None:
+    """At the frequencies of a slice with x >= 0, the conjugates of the others."""
+    plane = fourier.half_plane(box)
+    volume = np.random.default_rng(seed).standard_normal((box, box, box)).astype(np.float32)
+    transform = fourier.transform_volume(volume)
+    poses = np.concatenate([AWKWARD, rotations.random_rotations(6, seed)]).astype(np.float32)
+    flat = np.stack([plane.x, plane.y], 1).astype(np.float32)
+    frequencies = flat @ poses[:, :2]
+    turned = frequencies[..., 0] < 0
+    frequencies[turned] *= -1
+    found = slices.extract_samples(transform, frequencies)
+    found[turned] = found[turned].conj()
+    expected = reference.extract_slices(transform, poses, plane.x, plane.y, 2)
+    assert relative_error(found, expected) < 1e-5
+    beyond = np.full((1, 1, 3), box, np.float32)
+    assert slices.extract_samples(transform, beyond) == 0
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.sampled_from([8, 20]), st.integers(0, 2**31))
 def test_extraction_agrees_with_the_reference(box: int, seed: int) -> None:
     plane = fourier.half_plane(box)
     volume = np.random.default_rng(seed).standard_normal((box, box, box))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from hpdp_dask.numerics import fourier, slices
 from hpdp_dask.numerics.fourier import HalfPlane
+from hpdp_dask.numerics.shells import power_spectrum
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,32 @@ class Seen:
         """Give slices through the directions, without CTF: (n, q, m)."""
         return _slices_of(self._directions, rotations, plane)
 
-    def other_half(self, rotations: np.ndarray, plane: HalfPlane, places: np.ndarray) -> np.ndarray:
-        """Give slices through the directions for volumes, without CTF: (n, q, m).
+    def mean_at(self, frequencies: np.ndarray) -> np.ndarray:
+        """Give the mean's transform, (n, m), at (n, m, 3) cycles per box, x >= 0."""
+        return slices.extract_samples(self._mean, frequencies)
 
-        Each image, by its place in the stack, through those that it had no part in: what is made
+    def other_half_at(self, frequencies: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Give the transforms of the directions for volumes, (n, q, m), at frequencies likewise.
+
+        For each image, by its place in the stack, of those that it had no part in: what is made
         of its own noise would explain it too well.
         """
-        found = np.zeros((len(rotations), len(self._halves[0]), len(plane)), np.complex64)
-        known = fourier.half_plane(plane.box, self.model.reach)
+        images, samples, _ = frequencies.shape
+        found = np.zeros((images, len(self._halves[0]), samples), np.complex64)
         for half, transforms in enumerate(self._halves):
             others = places % 2 != half
-            found[others, :, : len(known)] = _slices_of(transforms, rotations[others], known)
+            for number, each in enumerate(transforms):
+                found[others, number] = slices.extract_samples(each, frequencies[others])
         return found
+
+    @cached_property
+    def power(self) -> np.ndarray:
+        """The mean's power, by shell: (shells,) float64, above zero."""
+        power = power_spectrum(self.model.mean, 3) * len(self.model.mean) ** 3
+        # Wiener's filter may have left nothing of the last shells
+        power = np.maximum(power, 1e-4 * power[1:].max())
+        power[0] = power[1]
+        return power
 
 
 def _slices_of(
@@ -124,7 +139,13 @@ def _slices_of(
     return found
 
 
-@lru_cache(maxsize=2)
 def read_seen(path: Path, box: int) -> Seen:
     """Read `Directions` that were saved, ready for slices."""
+    file = path.stat()
+    # another run in the same place leaves a file of the same name
+    return _read_seen(path, box, (file.st_ino, file.st_mtime_ns, file.st_size))
+
+
+@lru_cache(maxsize=2)
+def _read_seen(path: Path, box: int, version: tuple[int, ...]) -> Seen:
     return Seen(Directions.read(path), box)

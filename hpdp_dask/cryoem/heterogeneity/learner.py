@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture, seen_pixels
-from hpdp_dask.cryoem.heterogeneity.directions import read_seen
+from hpdp_dask.cryoem.heterogeneity.directions import Seen, read_seen
 from hpdp_dask.cryoem.heterogeneity.observations import Observed, Optics, observe
 from hpdp_dask.dataflow.training.learner import PLACE
 from hpdp_dask.numerics import subspace
 from hpdp_dask.numerics.fourier import HalfPlane, half_plane
 from hpdp_dask.numerics.frequency_choice import choose, inclusion_probabilities
-from hpdp_dask.numerics.shells import power_spectrum
 
 if TYPE_CHECKING:
     import torch
@@ -81,22 +79,13 @@ class ConformationLearner:
         seen = read_seen(Path(self.start), box)
         plane = half_plane(box, None if randoms is not None else encoded)
         observed = observe(images, rows, self.optics, plane, seen.model.noise)
-        inner = plane.up_to(encoded)
-        batch, basis, left = self._seen(observed, half_plane(box, encoded), rows), None, observed
+        coarse = half_plane(box, encoded)
+        batch = self._seen(observed, coarse, rows)
         if self.architecture.linear:
-            rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
-            coarse = seen.directions(observed.rotations, half_plane(box, encoded))
-            coarse *= observed.ctf[:, None, :inner]
-            mean, covariance = subspace.posterior(rest[:, :inner], coarse)
-            variance = np.diagonal(covariance, axis1=1, axis2=2)
-            posterior = np.concatenate([mean, np.log(variance)], 1).astype(np.float32)
+            posterior = _posterior(seen, observed, coarse)
             batch = {"seen": posterior, "posterior": posterior} | batch
-            left = Observed(rest, observed.ctf, observed.rotations)
-            if randoms is not None:
-                basis = seen.other_half(observed.rotations, plane, rows[PLACE])
-                basis *= observed.ctf[:, None]
         if randoms is not None:
-            batch |= self._chosen(left, plane, randoms, basis)
+            batch |= self._chosen(seen, observed, plane, rows, randoms)
         return batch
 
     def _seen(
@@ -117,10 +106,11 @@ class ConformationLearner:
 
     def _chosen(
         self,
+        seen: Seen,
         observed: Observed,
         plane: HalfPlane,
+        rows: Mapping[str, np.ndarray],
         randoms: Sequence[np.random.Generator],
-        basis: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
         """Choose frequencies of each image and give what the network needs of them."""
         contrast = observed.ctf * amplitudes(self)[plane.shell]
@@ -141,9 +131,13 @@ class ConformationLearner:
             "contrast": np.take_along_axis(contrast, places, 1),
             "weight": weight.astype(np.float32),
         }
-        if basis is not None:
-            there = np.take_along_axis(basis, places[:, None], 2)
-            batch["linear"] = _folded(there, side[:, None])
+        if self.architecture.linear:
+            frequencies = coordinates * np.float32(plane.box / 2)
+            ctf = np.take_along_axis(observed.ctf, places, 1)
+            target -= _pairs(seen.mean_at(frequencies) * ctf)
+            basis = seen.other_half_at(frequencies, rows[PLACE]) * ctf[:, None]
+            basis *= (plane.shell[places] <= seen.model.reach)[:, None]
+            batch["linear"] = _pairs(basis)
         return batch
 
     def losses(self, network: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -172,17 +166,19 @@ class ConformationLearner:
 
 def amplitudes(learner: ConformationLearner) -> np.ndarray:
     """Give the amplitude, by shell, of what the decoder adds when it gives 1."""
-    return _amplitudes(Path(learner.start), learner.architecture)
+    power = read_seen(Path(learner.start), learner.architecture.box).power
+    return np.sqrt((_ADDED if learner.architecture.linear else 1.0) * power).astype(np.float32)
 
 
-@lru_cache(maxsize=4)
-def _amplitudes(start: Path, architecture: Architecture) -> np.ndarray:
-    mean = read_seen(start, architecture.box).model.mean
-    power = power_spectrum(mean, 3) * len(mean) ** 3
-    # Wiener's filter may have left nothing of the last shells
-    power = np.maximum(power, 1e-4 * power[1:].max())
-    power[0] = power[1]
-    return np.sqrt((_ADDED if architecture.linear else 1.0) * power).astype(np.float32)
+def _posterior(seen: Seen, observed: Observed, coarse: HalfPlane) -> np.ndarray:
+    """Give mean and log-variance of the linear model's weights: (n, 2 q)."""
+    inner = len(coarse)
+    ctf = observed.ctf[:, :inner]
+    rest = observed.transforms[:, :inner] - ctf * seen.mean(observed.rotations, coarse)
+    basis = seen.directions(observed.rotations, coarse) * ctf[:, None]
+    mean, covariance = subspace.posterior(rest, basis)
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    return np.concatenate([mean, np.log(variance)], 1).astype(np.float32)
 
 
 def half_space(
@@ -214,6 +210,12 @@ def half_space(
 def _folded(values: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Give real and imaginary parts, of the conjugate where the side is -1."""
     return np.stack([values.real, values.imag * side], axis=-1)
+
+
+def _pairs(values: np.ndarray) -> np.ndarray:
+    """Give real and imaginary parts."""
+    parts = np.ascontiguousarray(values, np.complex64).view(np.float32)
+    return parts.reshape(*values.shape, 2)
 
 
 def small_images(transforms: np.ndarray, coarse: HalfPlane) -> np.ndarray:

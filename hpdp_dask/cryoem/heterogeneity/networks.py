@@ -53,8 +53,10 @@ class Features(nn.Module):
         """Give the features, (..., number), of (..., 3) coordinates; 1 is Nyquist's frequency."""
         if not len(self.waves):
             return coordinates
-        phases = coordinates @ self.waves.T
-        return torch.cat([torch.sin(phases), torch.cos(phases)], dim=-1)
+        # phases are tens of radians, of which eight bits would not be enough
+        with torch.autocast(coordinates.device.type, enabled=False):
+            phases = coordinates.float() @ self.waves.T
+            return torch.cat([torch.sin(phases), torch.cos(phases)], dim=-1)
 
 
 class Decoder(nn.Module):

@@ -102,6 +102,28 @@ def extract_slices(
     return _engine(transform).extract_slices(transform, rotations, plane.x, plane.y, padding)
 
 
+def extract_samples(
+    transform: np.ndarray, frequencies: np.ndarray, padding: int = PADDING
+) -> np.ndarray:
+    """Interpolate a volume's transform at any frequencies, on the CPU.
+
+    Parameters
+    ----------
+    transform : (2 limit + 1, 2 limit + 1, limit + 1) ndarray of complex64
+        Of `fourier.transform_volume`; samples beyond it are zero.
+    frequencies : (n, m, 3) ndarray of float32
+        x, y, z in cycles per box, with x >= 0.
+    padding : int, optional
+
+    Returns
+    -------
+    (n, m) ndarray of complex64
+    """
+    from hpdp_dask.numerics.slices import cpu
+
+    return cpu.extract_samples(transform, frequencies, padding)
+
+
 def sum_rotated(accumulator: Array, rotations: Array) -> Array:
     """Sum an accumulator over rotations of space, trilinearly: the sums of a symmetric volume.
 

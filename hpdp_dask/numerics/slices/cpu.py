@@ -55,6 +55,13 @@ def extract_slices(
     return slices
 
 
+def extract_samples(transform: np.ndarray, frequencies: np.ndarray, padding: int) -> np.ndarray:
+    """Interpolate a transform; see `hpdp_dask.numerics.slices.extract_samples`."""
+    values = np.empty(frequencies.shape[:2], np.complex64)
+    _extract_samples(transform, frequencies, np.float32(padding), values)
+    return values
+
+
 def sum_rotated(accumulator: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Sum an accumulator over rotations; see `hpdp_dask.numerics.slices.sum_rotated`."""
     total = np.zeros_like(accumulator)
@@ -176,6 +183,21 @@ def _extract(transform, axes, x, y, slices):  # type: ignore[no-untyped-def]
                 slices[i, s] = 0
             else:
                 slices[i, s] = _interpolate(transform, px, py, pz, side)
+
+
+@_compiled
+def _extract_samples(transform, frequencies, padding, values):  # type: ignore[no-untyped-def]
+    limit = np.float32(transform.shape[2] - 1)
+    most = limit * np.float32(2)
+    for i in range(frequencies.shape[0]):
+        for s in range(frequencies.shape[1]):
+            px = frequencies[i, s, 0] * padding
+            py = frequencies[i, s, 1] * padding + limit
+            pz = frequencies[i, s, 2] * padding + limit
+            if px >= limit or py < 0 or py >= most or pz < 0 or pz >= most:
+                values[i, s] = 0
+            else:
+                values[i, s] = _interpolate(transform, px, py, pz, np.float32(1))
 
 
 @_compiled
