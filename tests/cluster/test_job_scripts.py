@@ -130,7 +130,7 @@ def test_what_the_batch_scheduler_says_is_shown(
     where = site(scheduler, **{"worker-extra-args": ["--refused"]})
     with pytest.raises(InputError, match=r"workers do not start \(cpu: qsub: Unknown queue\)"):
         connect(where, wait=60)
-    assert stand_in.jobs(scheduler) == []
+    _until(lambda: stand_in.jobs(scheduler) == [])
     assert list((tmp_path / "shared").iterdir()) == []
 
 
