@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.heterogeneity_agreement import agree_command
 from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 app = typer.Typer(
@@ -109,7 +110,11 @@ def train_command(
         typer.Option(help="Images a step, of all workers together.", rich_help_panel=_TRAINING),
     ] = 32,
     rate: Annotated[
-        float, typer.Option(help="Highest rate of learning.", rich_help_panel=_TRAINING)
+        float,
+        typer.Option(
+            help="Highest rate of learning; may be another one with --resume.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = 1e-3,
     precision: Annotated[
         Precision,
@@ -141,7 +146,7 @@ def train_command(
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.dataflow.training import TrainingSettings
     from hpdp_dask.dataflow.training.train import check_torch
-    from hpdp_dask.workflow.heterogeneity import run_heterogeneity_training
+    from hpdp_dask.workflow.heterogeneity import next_steps, run_heterogeneity_training
 
     check_torch()
     width, layers = read_shape(architecture)
@@ -183,9 +188,12 @@ def train_command(
         print(f"Note: {warning}")
     print(f"Volumes: {output / 'volumes'}")
     print(f"Report: {output / 'report.html'}")
+    for line in next_steps(output, zdim):
+        print(line)
 
 
 @app.command("volumes")
+@runs_on_a_cluster
 def volumes_command(
     folder: Annotated[
         Path,
@@ -214,20 +222,33 @@ def volumes_command(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
+    *,
+    where: Where,
 ) -> None:
     """Make volumes at points of the latent space.
 
     Example: `hpdp cryoem heterogeneity volumes conformations -o movie --path 20`
     """
+    from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.heterogeneity import make_volumes
 
-    record = make_volumes(
-        folder,
-        output,
-        command=["hpdp", *sys.argv[1:]],
-        points_file=z,
-        images=image or (),
-        path=path,
-        overwrite=overwrite,
-    )
+    with (
+        where.connected(reads=[folder, z], writes=output, overwrite=overwrite) as client,
+        Progress() as progress,
+    ):
+        record = make_volumes(
+            folder,
+            output,
+            client=client,
+            command=["hpdp", *sys.argv[1:]],
+            points_file=z,
+            images=image or (),
+            path=path,
+            overwrite=overwrite,
+            progress=progress,
+            say=lambda line: print(line, flush=True),
+        )
     print(f"Volumes: {output / 'volumes'} ({record.results['volumes']})")
+
+
+app.command("agree")(agree_command)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
+from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 Folder = Annotated[
     Path,
@@ -24,6 +25,7 @@ Stack = Annotated[
 _LANDSCAPE = "Landscape of volumes"
 
 
+@runs_on_a_cluster
 def analyze_command(
     folder: Folder,
     clusters: Annotated[int, typer.Option(help="Cells that k-means divides the images into.")] = 20,
@@ -60,11 +62,13 @@ def analyze_command(
     stack: Stack = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
+    *,
+    where: Where,
 ) -> None:
     """Look at what was learnt: clusters, volumes along components and ways, a landscape.
 
     Writes the folder analysis into that of the training: table.parquet with a row an image,
-    volumes, a movie, and a report.
+    volumes, a movie, and a report. The workers make the volumes.
 
     Example: `hpdp cryoem heterogeneity analyze conformations`
     """
@@ -82,14 +86,21 @@ def analyze_command(
         landscape_clusters=landscape_clusters,
         seed=seed,
     )
-    with Progress() as progress:
+    with (
+        where.connected(
+            reads=[folder, stack], writes=folder / ANALYSIS, overwrite=overwrite
+        ) as client,
+        Progress() as progress,
+    ):
         record = run_analysis(
             folder,
             settings,
+            client=client,
             command=["hpdp", *sys.argv[1:]],
             stack=stack,
             overwrite=overwrite,
             progress=progress,
+            say=lambda line: print(line, flush=True),
         )
     for warning in record.warnings:
         print(f"Note: {warning}")

@@ -26,7 +26,7 @@ from hpdp_dask.numerics.arrays import Array, fast_namespace, namespace, to_host
 from hpdp_dask.numerics.masks import soft_sphere
 from hpdp_dask.numerics.rotations import euler_to_matrix
 from hpdp_dask.numerics.symmetry import point_group
-from hpdp_dask.stacks.schema import CTF_VARIABLES, POSE_VARIABLES, check_particles
+from hpdp_dask.stacks.schema import CTF_VARIABLES, POSE_VARIABLES, check_images, check_particles
 from hpdp_dask.stacks.store import open_stack
 from hpdp_dask.stacks.tables import read_source
 
@@ -89,6 +89,7 @@ class BackProjection:
 
     def fold(self, sums: Array, block: xr.Dataset) -> Array:
         """Add a block of images; in place."""
+        check_images(block)
         xp = namespace(sums)
         plane = fourier.half_plane(self.box, self.radius)
         images = block["images"].values

@@ -132,8 +132,8 @@ def solve_directions(
     directions : int
         q.
     penalty : (radius + 1,) ndarray
-        What to add to the weights of each shell: 1 over the variance that directions are expected
-        to have there. Beyond the last shell they are zero.
+        1 over the variance that directions are expected to have in each shell. Beyond the last
+        they are zero.
     padding : int, optional
 
     Returns
@@ -146,6 +146,8 @@ def solve_directions(
     limit, radius = shape[2] - 1, len(penalty) - 1
     found = np.zeros((directions, *shape), np.complex64)
     pairs = _pairs(directions)
+    # a sample's weight is shared out among as many voxels
+    added = penalty / padding**3
     for z in range(-limit, limit + 1):
         shells = grid_shells(limit, z, padding)
         inside = shells <= radius
@@ -154,7 +156,7 @@ def solve_directions(
         sums = accumulators[:, z + limit][:, inside].astype(np.float64)
         matrix = np.zeros((inside.sum(), directions, directions))
         for j in range(directions):
-            matrix[:, j, j] = sums[j, :, 2] + penalty[shells[inside]]
+            matrix[:, j, j] = sums[j, :, 2] + added[shells[inside]]
         for number, both in enumerate(pairs, start=directions):
             for place, (j, k) in zip((0, 2), both, strict=False):
                 matrix[:, j, k] = matrix[:, k, j] = sums[number, :, place]

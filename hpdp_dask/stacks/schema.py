@@ -140,8 +140,8 @@ def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
     stack : xarray.Dataset
         As `open_stack` gives it.
     needed : tuple of str, optional
-        Variables that must be there, without NaN; those of optics must be possible. Of these only
-        the groups count that particles are in.
+        Variables that must be there and finite; half-sets, optics groups and what the optics are
+        must be possible. Of optics only the groups count that particles are in.
 
     Raises
     ------
@@ -156,24 +156,85 @@ def check_particles(stack: xr.Dataset, needed: tuple[str, ...] = ()) -> None:
                 f"{name}: no {variable} ({PARTICLE_VARIABLES[variable].meaning}), which this "
                 "stage needs; import a file that has it."
             )
-        if variable == "images" or stack[variable].dtype.kind != "f":
-            continue
-        values = stack[variable].values
-        if stack[variable].dims == ("optics",) and "optics_group" in stack:
-            values = values[np.unique(stack["optics_group"].values)]
-        absent = int(np.isnan(values).sum())
-        if absent:
+    for variable in needed:
+        if variable == "half_set":
+            _check_integers(stack, variable, 2, "0 or 1")
+        if variable == "optics_group" or stack[variable].dims == ("optics",):
+            groups = stack.sizes.get("optics", 0)
+            _check_integers(stack, "optics_group", groups, f"0 to {groups - 1}")
+        if variable != "images" and stack[variable].dtype.kind == "f":
+            _check_numbers(stack, variable)
+
+
+def _check_integers(stack: xr.Dataset, variable: str, number: int, expected: str) -> None:
+    """Check that a variable of particles, if there is such, is from 0 to before a number."""
+    if variable not in stack:
+        return
+    values = stack[variable].values
+    wrong = np.flatnonzero((values < 0) | (values >= number))
+    if wrong.size:
+        raise InputError(
+            f"{stack_name(stack)}: {variable} of row {wrong[0]} (counted from 0) is "
+            f"{values[wrong[0]]}, expected {expected}; mend the file that was imported, and import "
+            "it again."
+        )
+
+
+def _check_numbers(stack: xr.Dataset, variable: str) -> None:
+    """Check that a variable is known and finite, and possible if it is of optics."""
+    name, values = stack_name(stack), stack[variable].values
+    rows, what = np.arange(len(values)), "row"
+    if stack[variable].dims == ("optics",):
+        what = "optics group"
+        if "optics_group" in stack:
+            rows = np.unique(stack["optics_group"].values)
+            values = values[rows]
+    every = tuple(range(1, values.ndim))
+    unknown = np.isnan(values)
+    if unknown.any():
+        raise InputError(
+            f"{name}: {variable} is not known for {unknown.sum()} of {values.size} entries, the "
+            f"first in {what} {rows[unknown.any(axis=every).argmax()]} (counted from 0); give it "
+            "to hpdp import (hpdp import --help names the option)."
+        )
+    infinite = np.isinf(values).any(axis=every)
+    if infinite.any():
+        raise InputError(
+            f"{name}: {variable} of {what} {rows[infinite.argmax()]} (counted from 0) is infinite, "
+            "expected a finite number; mend the file that was imported, and import it again."
+        )
+    for value in values if variable in _EXPECTED else ():
+        if not is_possible(variable, float(value)):
+            hint = "; is it in V?" if variable == "voltage" and value > 1000 else ""
             raise InputError(
-                f"{name}: {variable} is not known for {absent} of {values.size} entries; "
-                f"give it to hpdp import (hpdp import --help names the option)."
+                f"{name}: {variable} is {value:g}, expected {_EXPECTED[variable]}{hint}; "
+                "mend the file that was imported, and import it again."
             )
-        for value in values if variable in _EXPECTED else ():
-            if not is_possible(variable, float(value)):
-                hint = "; is it in V?" if variable == "voltage" and value > 1000 else ""
-                raise InputError(
-                    f"{name}: {variable} is {value:g}, expected {_EXPECTED[variable]}{hint}; "
-                    "mend the file that was imported, and import it again."
-                )
+
+
+def check_images(block: xr.Dataset) -> None:
+    """Check that images are finite, at hardly a cost: by the sum of each.
+
+    Parameters
+    ----------
+    block : xarray.Dataset
+        As `dataflow.leaves.read_blocks` gives it.
+
+    Raises
+    ------
+    InputError
+        Names the stack and the first image that is not.
+    """
+    images = block["images"].values
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = images.sum(axis=(1, 2), dtype=np.float32)
+    wrong = np.flatnonzero(~np.isfinite(sums))
+    if wrong.size:
+        raise InputError(
+            f"{stack_name(block)}: image {block.attrs['first_image'] + wrong[0]} (counted from 0) "
+            "holds values that are no finite numbers; hpdp validate tells of all such, leave them "
+            "out with hpdp import --drop-bad."
+        )
 
 
 def is_possible(variable: str, value: float) -> bool:

@@ -14,6 +14,7 @@ from hpdp_dask.crystallography.train.card import figures_of, write_card
 from hpdp_dask.crystallography.train.learner import QuadrantLearner
 from hpdp_dask.crystallography.train.recipes import Recipe
 from hpdp_dask.crystallography.train.stage import HELD_BACK, Learnt, check_shots, train_model
+from hpdp_dask.dataflow.training.learner import ADJUSTABLE
 from hpdp_dask.stacks.frames import open_frames
 from hpdp_dask.workflow.folder import RunFolder, output_folder
 from hpdp_dask.workflow.reconstruction import describe_cluster
@@ -105,8 +106,12 @@ def run_crystals_training(
         seed=recipe.training.seed,
         overwrite=overwrite,
         resume=resume,
+        adjustable=ADJUSTABLE,
         client=client,
     ) as run:
+        if say is not None:
+            for sentence in run.record.warnings:
+                say(sentence)
         if stack_path is None:
             stack_path = _simulate(run, recipe, client, progress)
         with run.stage("train"):

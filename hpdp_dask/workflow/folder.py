@@ -2,8 +2,8 @@
 
 All work happens in a hidden folder beside the one that was asked for, `.NAME.partial`, which is
 renamed when the last file is in it. A mistake of the user or a full disk takes it away again, but
-for sums that were kept on disk. An interrupt or a crash leaves it if there is something to go on
-from: what a stage put into `RunFolder.scratch`, its durable leaves and checkpoints.
+for what took long to make. An interrupt or a crash leaves it if there is something to go on from:
+what a stage put into `RunFolder.scratch`, its durable leaves and checkpoints.
 """
 
 from __future__ import annotations
@@ -12,30 +12,26 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpdp_dask.errors import InputError
 from hpdp_dask.stacks.claim import claimed
+from hpdp_dask.workflow.left_over import SCRATCH, holds_anything, holds_work, went_before
 from hpdp_dask.workflow.record import (
     RUN_FILE,
     RunRecord,
     Stage,
     cpu_seconds,
-    read_run,
     start_record,
     write_run,
 )
 
 if TYPE_CHECKING:
     from distributed import Client
-
-#: Folder for what a stage can go on from; it is gone from the finished output.
-_SCRATCH = "scratch"
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -60,7 +56,7 @@ class RunFolder:
     def __init__(self, path: Path, target: Path, record: RunRecord) -> None:
         self.path = path
         self.target = target
-        self.scratch = path / _SCRATCH
+        self.scratch = path / SCRATCH
         self.record = record
         self._running: Stage | None = None
 
@@ -130,6 +126,7 @@ def output_folder(
     seed: int | None,
     overwrite: bool,
     resume: bool = False,
+    adjustable: Collection[str] = (),
     client: Client | None = None,
 ) -> Iterator[RunFolder]:
     """Make an output folder: it appears, complete, when the block ends without an error.
@@ -152,6 +149,9 @@ def output_folder(
         Go on from what an interrupted run left in its scratch, if that run was the same: verb,
         parameters, seed, contents of the inputs and version of the program; else start anew.
         `record.resumed` tells which.
+    adjustable : collection of str, optional
+        Parameters that may be others than those of the run that is gone on from, by their names,
+        as `training.rate` where it is nested. `record.warnings` tells what they were.
     client : distributed.Client, optional
         The cluster; its workers' logs are kept in `logs` of the folder.
 
@@ -178,7 +178,7 @@ def output_folder(
     partial = target.with_name(f".{target.name}.partial")
     with claimed(partial, target):
         try:
-            record.resumed = resume and _went_before(partial, record)
+            record.resumed = resume and went_before(partial, record, adjustable)
             _clear(partial, keep_scratch=record.resumed)
             run = RunFolder(partial, target, record)
             write_run(record, partial)
@@ -188,7 +188,7 @@ def output_folder(
             write_run(record, partial)
         except InputError as error:
             # hours of sums must not go because a worker was too small or an option wrong
-            if _holds_sums(partial / _SCRATCH):
+            if holds_work(partial / SCRATCH):
                 raise InputError(
                     f"{error} What was done is kept in {partial}; --resume goes on from it."
                 ) from error
@@ -197,7 +197,7 @@ def output_folder(
         except BaseException as error:
             full = _disk_full(error)
             if full is not None:
-                kept = _holds_sums(partial / _SCRATCH)
+                kept = holds_work(partial / SCRATCH)
                 if not kept:
                     shutil.rmtree(partial, ignore_errors=True)
                 raise InputError(
@@ -209,7 +209,7 @@ def output_folder(
                         else " or choose another disk for the output."
                     )
                 ) from error
-            if _holds_anything(partial / _SCRATCH):
+            if holds_anything(partial / SCRATCH):
                 error.add_note(f"What was done is kept in {partial}; --resume goes on from it.")
             else:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -244,68 +244,29 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target}: exists already; choose another name, or --overwrite to replace it."
         )
     # a slip like `-o . --overwrite` must not cost what hpdp did not make
-    if _holds_anything(target) and not (target / RUN_FILE).is_file():
+    if holds_anything(target) and not (target / RUN_FILE).is_file():
         raise InputError(
             f"{target}: holds no {RUN_FILE}, so hpdp did not make it and will not replace it; "
             "choose another name, or remove it yourself."
         )
 
 
-def _went_before(partial: Path, record: RunRecord) -> bool:
-    """Tell whether the hidden folder holds what an interrupted run of the same work left.
-
-    Raises
-    ------
-    InputError
-        If it holds sums of other work, which starting anew would remove.
-    """
-    if not _holds_anything(partial / _SCRATCH):
-        return False
-    try:
-        earlier, now = _work_of(read_run(partial)), _work_of(record)
-    except InputError:
-        return False
-    different = [name for name, value in now.items() if earlier[name] != value]
-    if different and _holds_sums(partial / _SCRATCH):
-        raise InputError(
-            f"{partial}: holds what a run with other {', '.join(different)} left, which --resume "
-            "cannot go on from; call it as that run was called, or leave out --resume to begin "
-            "anew."
-        )
-    return not different
-
-
-def _work_of(record: RunRecord) -> dict[str, Any]:
-    """Give what must be equal for one run to go on from another, by name.
-
-    Of the command only the verb counts: where the work runs, or whether it resumes, does not
-    change it.
-    """
-    return {
-        "command": list(takewhile(str.isidentifier, record.command[1:3])),
-        "parameters": record.parameters,
-        "seed": record.seed,
-        "inputs": [source.sha256 for source in record.inputs],
-        "version": record.versions["hpdp_dask"],
-    }
-
-
 def _clear(partial: Path, keep_scratch: bool) -> None:
     """Empty the hidden folder of what an earlier run left, but for a scratch to go on from."""
     for entry in partial.iterdir():
-        if entry.name == _SCRATCH and keep_scratch:
+        if entry.name == SCRATCH and keep_scratch:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    (partial / _SCRATCH).mkdir(exist_ok=True)
+    (partial / SCRATCH).mkdir(exist_ok=True)
 
 
 def _publish(partial: Path, target: Path, overwrite: bool) -> None:
     """Give the finished folder its name, in place of an earlier one if that was asked for."""
     # a network file system keeps names of files that a worker still maps; they are no failure
-    shutil.rmtree(partial / _SCRATCH, ignore_errors=True)
+    shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     if not target.exists():
         partial.rename(target)
         return
@@ -328,16 +289,3 @@ def _disk_full(error: BaseException) -> OSError | None:
             return found
         found = found.__cause__ or found.__context__
     return None
-
-
-def _holds_anything(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
-
-
-def _holds_sums(scratch: Path) -> bool:
-    """Tell whether a scratch holds what took long to make: accumulators, or iterations.
-
-    The iteration 000 is where a loop began, which cost nothing.
-    """
-    ended = (file.parent.name for file in scratch.rglob("[0-9][0-9][0-9]/state.json"))
-    return any(scratch.rglob("leaf-*.npy")) or any(map(int, ended))

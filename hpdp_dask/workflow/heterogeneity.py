@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +19,8 @@ from hpdp_dask.cryoem.heterogeneity.stage import (
     check_settings,
     learn_conformations,
 )
+from hpdp_dask.cryoem.heterogeneity.table import LATENT_COLUMN
+from hpdp_dask.cryoem.heterogeneity.volume_files import VolumeFolder, write_volumes
 from hpdp_dask.cryoem.heterogeneity.volumes import (
     LATENT_FILE,
     NETWORKS,
@@ -24,6 +28,7 @@ from hpdp_dask.cryoem.heterogeneity.volumes import (
     read_latent,
     read_points,
 )
+from hpdp_dask.dataflow.training.learner import ADJUSTABLE
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats.mrc import write_map
 from hpdp_dask.formats.particles import SourceTables
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from hpdp_dask.workflow.record import RunRecord
 
 #: Volumes along the first principal component; columns of latent variables in a star file.
-_POINTS, _COLUMN = 5, "hpdpLatent"
+_POINTS = 5
 
 #: A share of the time spent waiting for images from which on the report warns.
 _LONG_WAIT = 0.3
@@ -97,8 +102,12 @@ def run_heterogeneity_training(
         seed=settings.training.seed,
         overwrite=overwrite,
         resume=resume,
+        adjustable=[f"training.{name}" for name in ADJUSTABLE],
         client=client,
     ) as run:
+        if say is not None:
+            for sentence in run.record.warnings:
+                say(sentence)
         scratch = run.scratch / "heterogeneity"
         scratch.mkdir(exist_ok=True)
         with run.stage("learn"):
@@ -126,6 +135,27 @@ def tell_epoch(row: dict[str, Any]) -> str:
     )
 
 
+def next_steps(folder: Path, zdim: int) -> list[str]:
+    """Say in lines with which commands to go on from a training.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the training.
+    zdim : int
+        Without a latent variable there is nothing to look at.
+    """
+    if not zdim:
+        return []
+    command, words = "hpdp cryoem heterogeneity", shlex.quote(str(folder))
+    return [
+        f"Ask whether the particles differ, and how surely: {command} assess {words} "
+        f"-o {words}-assessment",
+        f"Look at clusters, volumes and the landscape: {command} analyze {words}",
+        f"Look at images and volumes on a page: {command} explore {words}",
+    ]
+
+
 def _write_results(run: RunFolder, stack: xr.Dataset, learnt: Learnt) -> list[np.ndarray]:
     """Write latent variables and volumes; give the volumes."""
     made = learnt.conformations
@@ -133,35 +163,35 @@ def _write_results(run: RunFolder, stack: xr.Dataset, learnt: Learnt) -> list[np
     if learnt.z.shape[1]:
         np.save(run.path / LATENT_FILE, learnt.z)
         np.save(run.path / "z_width.npy", learnt.width)
-        _write_particles(run, stack, learnt.z)
-    return _write_volumes(run.path / "volumes", made.volume, points, made.pixel_size)
+        write_particles(run.path, stack, learnt.z)
+    volumes = list(made.volumes(points))
+    folder = VolumeFolder.at(run.path / "volumes", points)
+    for file, volume in zip(folder.files, volumes, strict=True):
+        write_map(file, volume, made.pixel_size)
+    return volumes
 
 
-def _write_volumes(
-    folder: Path,
-    volume: Callable[[np.ndarray], np.ndarray],
-    points: np.ndarray,
-    pixel_size: float,
-) -> list[np.ndarray]:
-    folder.mkdir(exist_ok=True)
-    made = []
-    for number, point in enumerate(points, start=1):
-        made.append(volume(point))
-        write_map(folder / f"volume_{number:03d}.mrc", made[-1], pixel_size)
-    np.save(folder / LATENT_FILE, points)
-    return made
+def write_particles(folder: Path, stack: xr.Dataset, z: np.ndarray) -> None:
+    """Write `particles.star`: the particles as they were, with their latent variables.
 
-
-def _write_particles(run: RunFolder, stack: xr.Dataset, z: np.ndarray) -> None:
-    """Write `particles.star`: the particles as they were, with their latent variables."""
+    Parameters
+    ----------
+    folder : Path
+    stack : Dataset
+    z : (n, zdim) ndarray
+        Of its particles.
+    """
     source = read_source(stack.attrs["path"])
     if source is None or not source.format.startswith("relion"):
         source = SourceTables("relion-3.1")
-    columns = {f"{_COLUMN}{k}": z[:, k - 1].astype(np.float64) for k in range(1, z.shape[1] + 1)}
+    columns = {f"{LATENT_COLUMN}{k}": each.astype(np.float64) for k, each in enumerate(z.T, 1)}
     source = replace(source, particles={**source.particles, **columns})
-    path = run.scratch / "particles.zarr"
-    new_stack(path, stack.drop_vars("images"), len(z), None, source=source)
-    export_particles(path, run.path / "particles.star", images=False)
+    table = folder / "particles.zarr"
+    # of a run that was interrupted here
+    shutil.rmtree(table, ignore_errors=True)
+    new_stack(table, stack.drop_vars("images"), len(z), None, source=source)
+    export_particles(table, folder / "particles.star", images=False, overwrite=True)
+    shutil.rmtree(table)
 
 
 def _write_report(
@@ -172,7 +202,7 @@ def _write_report(
     client: Client | None,
 ) -> RunRecord:
     from hpdp_dask.workflow.heterogeneity_figures import report_sections
-    from hpdp_dask.workflow.report import write_report
+    from hpdp_dask.workflow.report import Section, write_report
 
     history = learnt.history
     waited = sum(row["waited"] * row["seconds"] for row in history)
@@ -194,6 +224,8 @@ def _write_report(
         headline["First component"] = f"{shares[0]:.0%} of the latent variance"
     with run.stage("draw"):
         sections = report_sections(learnt, shown)
+    if steps := next_steps(run.target, settings.zdim):
+        sections.append(Section("What next", "\n\n".join(steps)))
     record = run.finish(
         {
             NETWORKS: learnt.conformations.save(run.path),
@@ -214,11 +246,14 @@ def make_volumes(
     folder: Path,
     output: Path,
     *,
+    client: Client | None = None,
     command: Sequence[str],
     points_file: Path | None = None,
     images: Sequence[int] = (),
     path: int | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> RunRecord:
     """Make volumes of networks that were trained.
 
@@ -228,6 +263,8 @@ def make_volumes(
         As `run_heterogeneity_training` made it.
     output : Path
         The folder: `volumes/*.mrc`, `volumes/z.npy`, `run.json`.
+    client : Client, optional
+        Whose workers make them; by default this process does.
     command : sequence of str
     points_file : Path, optional
         Values of the latent variable, see `volumes.read_points`.
@@ -236,6 +273,9 @@ def make_volumes(
     path : int, optional
         So many volumes along the first principal component.
     overwrite : bool, optional
+    progress : Progress, optional
+    say : callable, optional
+        Told in words of workers that are stuck.
 
     Returns
     -------
@@ -271,9 +311,11 @@ def make_volumes(
         inputs=[folder, *([points_file] if points_file else [])],
         seed=None,
         overwrite=overwrite,
+        client=client,
     ) as run:
         with run.stage("volumes"):
-            _write_volumes(
-                run.path / "volumes", conformations.volume, points, conformations.pixel_size
-            )
-        return run.finish({"volumes": len(points)})
+            made = VolumeFolder.at(run.path / "volumes", points)
+            write_volumes(folder, [made], client=client, progress=progress, say=say)
+        return run.finish(
+            {"volumes": len(points)}, cluster={} if client is None else describe_cluster(client)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -24,10 +24,10 @@ from hpdp_dask.cryoem.heterogeneity.table import (
     stack_of,
     trained_input,
 )
+from hpdp_dask.cryoem.heterogeneity.volume_files import VolumeFolder, write_volumes
 from hpdp_dask.cryoem.heterogeneity.volumes import (
     LATENT_FILE,
     WEIGHTS_FILE,
-    Conformations,
     read_conformations,
     read_latent,
 )
@@ -37,9 +37,11 @@ from hpdp_dask.numerics.latent_embedding import embed
 from hpdp_dask.numerics.latent_path import points_along
 from hpdp_dask.stacks.shards import ImageReader
 from hpdp_dask.workflow.folder import RunFolder, output_folder
+from hpdp_dask.workflow.reconstruction import describe_cluster
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
     from hpdp_dask.dataflow.progress import Progress
     from hpdp_dask.workflow.record import RunRecord
@@ -88,10 +90,12 @@ def run_analysis(
     folder: Path,
     settings: AnalysisSettings,
     *,
+    client: Client | None = None,
     command: Sequence[str],
     stack: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> RunRecord:
     """Look at what a training found, and write it down.
 
@@ -103,12 +107,16 @@ def run_analysis(
         of k-means), `components` and `path` (volumes along them), `landscape`, `movie.gif`,
         `report.html`, `run.json`.
     settings : AnalysisSettings
+    client : Client, optional
+        Whose workers make the volumes; by default this process does.
     command : sequence of str
         The words of the command line, for the record.
     stack : Path, optional
         Where the stack is now, if it was moved.
     overwrite : bool, optional
     progress : Progress, optional
+    say : callable, optional
+        Told in words of workers that are stuck.
 
     Returns
     -------
@@ -134,10 +142,20 @@ def run_analysis(
         inputs=[folder / WEIGHTS_FILE, folder / LATENT_FILE, stack_path],
         seed=settings.seed,
         overwrite=overwrite,
+        client=client,
     ) as run:
         _compare_stacks(run, folder, stack is not None)
-        shown = _analyse(run, conformations, table, stack_path, settings, progress)
-        return _finish(run, settings, shown)
+        work = _Work(client=client, progress=progress, say=say)
+        shown = _analyse(run, conformations.pixel_size, table, stack_path, settings, work)
+        return _finish(run, settings, shown, client)
+
+
+class _Work(TypedDict):
+    """Who makes volumes, and who is told."""
+
+    client: Client | None
+    progress: Progress | None
+    say: Callable[[str], None] | None
 
 
 def _compare_stacks(run: RunFolder, folder: Path, moved: bool) -> None:
@@ -158,15 +176,15 @@ def _compare_stacks(run: RunFolder, folder: Path, moved: bool) -> None:
 
 def _analyse(
     run: RunFolder,
-    conformations: Conformations,
+    pixel_size: float,
     table: pd.DataFrame,
     stack_path: Path,
     settings: AnalysisSettings,
-    progress: Progress | None,
+    work: _Work,
 ) -> Shown:
-    z = read_latent(run.target.parent)
+    trained = run.target.parent
+    z = read_latent(trained)
     zdim = z.shape[1]
-    components = min(settings.components, zdim)
     with run.stage("cells"):
         cells = divide(z, settings.clusters, settings.seed)
         images, chosen = way_through(z, settings.anchors, settings.along, settings.seed)
@@ -174,70 +192,48 @@ def _analyse(
         with run.stage("umap"):
             table["umap1"], table["umap2"] = embed(z, settings.seed).T
     table["cluster"] = cells.labels
-    number = settings.clusters + components * settings.along + len(chosen)
+    along = [points_along(z, settings.along, k) for k in range(min(settings.components, zdim))]
     with run.stage("volumes"):
-        make = _Maker(run.path, conformations, _counting(progress, "volumes", number))
-        cell_volumes = make("clusters", cells.centres, first=0)
-        along = []
-        for component in range(components):
-            points = points_along(z, settings.along, component)
-            along.append((points, make(f"components/pc{component + 1}", points)))
-        way_volumes = make("path", z[chosen])
+        centres = VolumeFolder.at(run.path / "clusters", cells.centres, first=0)
+        components = [
+            VolumeFolder.at(run.path / "components" / f"pc{k}", points)
+            for k, points in enumerate(along, start=1)
+        ]
+        way = VolumeFolder.at(run.path / "path", z[chosen])
+        write_volumes(trained, [centres, *components, way], **work)
     landscape, states = None, []
     if settings.landscape:
         with run.stage("landscape"):
             landscape = map_landscape(
-                conformations,
+                trained,
                 z,
                 settings.landscape,
                 settings.landscape_clusters,
+                scratch=run.path,
                 seed=settings.seed,
-                done=_counting(progress, "landscape", settings.landscape),
+                **work,
             )
             for place, values in enumerate(landscape.at_images.T, start=1):
                 table[f"landscape{place}"] = values
             table["landscape_cluster"] = landscape.clusters.labels
-            states = make("landscape", _midsts(z, landscape.clusters.labels), first=0)
+            midsts = _midsts(z, landscape.clusters.labels)
+            made = VolumeFolder.at(run.path / "landscape", midsts, first=0)
+            write_volumes(trained, [made], **work)
+            states = made.read()
             _write_landscape(run.path / "landscape", landscape)
     pictures = ImageReader(stack_path).take(cells.images).astype(np.float32)
     return Shown(
         table,
         cells,
-        cell_volumes,
+        centres.read(),
         pictures,
-        along,
-        (images, chosen, way_volumes),
+        [(points, made.read()) for points, made in zip(along, components, strict=True)],
+        (images, chosen, way.read()),
         landscape,
         states,
         companions(table, min(zdim, 4)),
-        conformations.pixel_size,
+        pixel_size,
     )
-
-
-class _Maker:
-    """Makes volumes and writes them."""
-
-    def __init__(
-        self, path: Path, conformations: Conformations, done: Callable[[int], None]
-    ) -> None:
-        self._path, self._conformations, self._done = path, conformations, done
-
-    def __call__(self, name: str, points: np.ndarray, first: int = 1) -> list[np.ndarray]:
-        """Make the volumes at points, in a folder, numbered from the first number."""
-        folder = self._path / name
-        folder.mkdir(parents=True)
-        made = []
-        for number, point in enumerate(points, start=first):
-            made.append(self._conformations.volume(np.array(point, dtype=np.float32)))
-            path = folder / f"volume_{number:03d}.mrc"
-            write_map(path, made[-1], self._conformations.pixel_size)
-            self._done(1)
-        np.save(folder / LATENT_FILE, np.asarray(points, dtype=np.float32))
-        return made
-
-
-def _counting(progress: Progress | None, name: str, number: int) -> Callable[[int], None]:
-    return (lambda _made: None) if progress is None else progress.track(name, number).advance
 
 
 def _midsts(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -266,7 +262,9 @@ def _write_landscape(folder: Path, landscape: Landscape) -> None:
     )
 
 
-def _finish(run: RunFolder, settings: AnalysisSettings, shown: Shown) -> RunRecord:
+def _finish(
+    run: RunFolder, settings: AnalysisSettings, shown: Shown, client: Client | None
+) -> RunRecord:
     from hpdp_dask.workflow.heterogeneity_analysis_report import (
         analysis_sections,
         cell_rows,
@@ -293,7 +291,7 @@ def _finish(run: RunFolder, settings: AnalysisSettings, shown: Shown) -> RunReco
         }
     with run.stage("draw"):
         sections = analysis_sections(run.path, shown)
-    record = run.finish(results)
+    record = run.finish(results, cluster={} if client is None else describe_cluster(client))
     write_report(
         run.path / "report.html",
         "Analysis of heterogeneity",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from hpdp_dask.formats.mrc import read_map
 from hpdp_dask.formats.particles import SourceTables
 from hpdp_dask.formats.star import read_table as read_star
 from hpdp_dask.stacks.store import new_stack, open_stack, to_dataset, write_images
+from hpdp_dask.workflow import heterogeneity_analysis, surfaces
 from hpdp_dask.workflow.fingerprint import fingerprint
 from hpdp_dask.workflow.heterogeneity_analysis import run_analysis
 
@@ -96,7 +98,15 @@ def trained(truth, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def analysed(trained):
-    run_analysis(trained, SETTINGS, command=WORDS)
+    """The folder after an analysis; pictures are small, and UMAP is not compiled for so few."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from umap import umap_
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(surfaces, "_SIZE", 36)
+        for name in ("smooth_knn_dist", "compute_membership_strengths"):
+            patch.setattr(umap_, name, getattr(umap_, name).py_func)
+        run_analysis(trained, SETTINGS, client=None, command=WORDS)
     return trained
 
 
@@ -150,6 +160,29 @@ def test_what_an_analysis_leaves(analysed):
         assert words in page
 
 
+def test_the_command_finds_the_same_by_workers(analysed, tmp_path, monkeypatch):
+    folder = shutil.copytree(
+        analysed, tmp_path / "new", ignore=shutil.ignore_patterns("analysis", ".analysis*")
+    )
+    monkeypatch.setattr(surfaces, "_SIZE", 36)
+    monkeypatch.setattr(heterogeneity_analysis, "embed", lambda z, _seed: z[:, :2])
+    words = ["analyze", folder, "--clusters", 4, "--along", 3, "--landscape", 20, "--workers", 1]
+    done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+    assert "States of the landscape: 2 (" in done.output
+    assert f"Report: {folder / 'analysis' / 'report.html'}" in done.output
+    others = ["umap1", "umap2"]
+    pd.testing.assert_frame_equal(
+        read_table(folder).drop(columns=others), read_table(analysed).drop(columns=others)
+    )
+    here, there = (
+        {each.relative_to(run): read_map(each)[0] for each in run.rglob("*.mrc")}
+        for run in (analysed / "analysis", folder / "analysis")
+    )
+    assert set(here) == set(there)
+    for name, volume in here.items():
+        np.testing.assert_array_equal(volume, there[name])
+
+
 def test_clusters_recover_two_states(analysed, truth):
     table = read_table(analysed)
     # found to be two, by the valley between them
@@ -162,9 +195,10 @@ def test_clusters_recover_two_states(analysed, truth):
     assert np.corrcoef(found.ravel(), MOVE.ravel())[0, 1] > 0.99
 
 
-def test_the_landscape_is_that_of_the_volumes(trained):
+def test_the_landscape_is_that_of_the_volumes(trained, tmp_path):
     z = np.load(trained / "z.npy")
-    found = map_landscape(read_conformations(trained), z, 24, seed=1)
+    found = map_landscape(trained, z, 24, scratch=tmp_path, seed=1)
+    assert not list(tmp_path.iterdir())
     assert found.shares[0] > 0.9
     assert found.explained > 0.99
     assert np.corrcoef(found.components[0].ravel(), MOVE.ravel())[0, 1] ** 2 > 0.99
@@ -211,25 +245,28 @@ def test_analyses_that_make_no_sense(trained, tmp_path):
         trained, tmp_path / "new", ignore=shutil.ignore_patterns("analysis", ".analysis*")
     )
 
-    def no(words, *options):
-        refused(words, "analyze", folder, *options, clean=folder / "analysis")
+    def no(words, stack=None, folder=folder, **given):
+        settings = dataclasses.replace(SETTINGS, **given)
+        with pytest.raises(InputError, match=words):
+            run_analysis(folder, settings, client=None, command=WORDS, stack=stack)
+        assert not (folder / "analysis").exists()
 
-    no("--clusters is 1, expected 2 to 240", "--clusters", 1)
-    no("--clusters is 500", "--clusters", 500)
-    no("--along is 1", "--along", 1)
-    no("--landscape is 3, expected 10", "--landscape", 3)
-    no("--landscape-clusters goes with a landscape", "--landscape", 0, "--landscape-clusters", 2)
-    no("--anchor is 240, expected 0 to 239", "--anchor", 3, "--anchor", 240)
-    no("--anchor was given once", "--anchor", 3)
-    no("nowhere.zarr: there is no such stack", "--stack", tmp_path / "nowhere.zarr")
+    no("--clusters is 1, expected 2 to 240", clusters=1)
+    no("--clusters is 500", clusters=500)
+    no("--along is 1", along=1)
+    no("--landscape is 3, expected 10", landscape=3)
+    no("--landscape-clusters goes with a landscape", landscape=0, landscape_clusters=2)
+    no("--anchor is 240, expected 0 to 239", anchors=(3, 240))
+    no("--anchor was given once", anchors=(3,))
+    no("nowhere.zarr: there is no such stack", stack=tmp_path / "nowhere.zarr")
     other = shutil.copytree(stack_of(folder), tmp_path / "other.zarr")
     write_images(other, 0, np.zeros((NUMBER, BOX, BOX), np.float32))
-    no("is not the stack that", "--stack", other)
+    no("is not the stack that", stack=other)
     record = json.loads((folder / "run.json").read_text())
     record["inputs"][0]["path"] = str(tmp_path / "gone.zarr")
     (folder / "run.json").write_text(json.dumps(record))
     no("gone.zarr, is not there any more; say with --stack where it is now")
-    refused("no folder that", "analyze", tmp_path, clean=tmp_path / "analysis")
+    no("no folder that", folder=tmp_path)
 
 
 def test_one_volume_has_nothing_to_analyse(trained, tmp_path):
@@ -247,7 +284,9 @@ def test_one_volume_has_nothing_to_analyse(trained, tmp_path):
     record = json.loads((folder / "run.json").read_text())
     record["results"]["networks"] = one.save(folder)
     (folder / "run.json").write_text(json.dumps(record))
-    refused("--zdim 0", "analyze", folder, clean=folder / "analysis")
+    with pytest.raises(InputError, match="--zdim 0"):
+        run_analysis(folder, SETTINGS, client=None, command=WORDS)
+    assert not (folder / "analysis").exists()
 
 
 def test_clusters_become_stacks_and_star_files(analysed, truth, tmp_path):

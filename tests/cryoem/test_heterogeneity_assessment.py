@@ -204,7 +204,7 @@ def test_resume_goes_on_from_the_last_round(mixture, assessed, tmp_path, monkeyp
     from hpdp_dask.cryoem.heterogeneity import halves
 
     rounds = []
-    following = halves._next
+    following = halves.following
 
     def killed(*arguments):
         rounds.append(1)
@@ -215,7 +215,7 @@ def test_resume_goes_on_from_the_last_round(mixture, assessed, tmp_path, monkeyp
     output = tmp_path / "assessment"
     given = {"client": None, "command": WORDS, "resume": True}
     with monkeypatch.context() as patch:
-        patch.setattr(halves, "_next", killed)
+        patch.setattr(halves, "following", killed)
         with pytest.raises(KeyboardInterrupt):
             run_assessment(mixture, output, SETTINGS, **given)
         rounds.extend([1, 1])
@@ -279,6 +279,12 @@ def test_what_is_refused(mixture, tmp_path):
     for name in ("euler_angles", "defocus_u", "shift"):
         with pytest.raises(InputError, match=name):
             check_assessment(stack.drop_vars(name), SETTINGS)
+    strange = stack["half_set"].values.copy()
+    strange[3] = 2
+    with pytest.raises(
+        InputError, match=r"half_set of row 3 \(counted from 0\) is 2, expected 0 or 1"
+    ):
+        check_assessment(stack.assign(half_set=("particle", strange)), SETTINGS)
     with pytest.raises(InputError, match="--volumes is 1"):
         run_assessment(mixture, tmp_path / "none", SETTINGS, client=None, command=WORDS, volumes=1)
     with pytest.raises(InputError, match="--stack is for a folder"):

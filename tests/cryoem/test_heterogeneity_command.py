@@ -73,26 +73,24 @@ def test_what_a_training_leaves(folder):
     page = (folder / "report.html").read_text()
     assert "Latent space" in page
     assert "Course of the training" in page
+    for command in ("assess", "analyze", "explore"):
+        assert f"hpdp cryoem heterogeneity {command} {folder}" in page
 
 
 def test_volumes_at_points(folder, tmp_path):
     points = np.load(folder / "volumes" / "z.npy")
     np.savetxt(tmp_path / "points.txt", points[:2])
-    runner = CliRunner()
-    for name, words, number in (
-        ("file", ["--z", tmp_path / "points.txt"], 2),
-        ("images", ["--image", 0, "--image", 7], 2),
-        ("path", ["--path", 5], 5),
+    for name, given in (
+        ("file", {"points_file": tmp_path / "points.txt"}),
+        ("images", {"images": [0, 7]}),
     ):
-        output = tmp_path / name
-        done = runner.invoke(
-            app,
-            ["volumes", str(folder), "-o", str(output), *map(str, words)],
-            catch_exceptions=False,
-        )
-        assert done.exit_code == 0, done.output
-        made = sorted((output / "volumes").glob("*.mrc"))
-        assert len(made) == number
+        make_volumes(folder, tmp_path / name, client=None, command=WORDS, **given)
+        assert len(list((tmp_path / name / "volumes").glob("*.mrc"))) == 2
+    words = ["volumes", folder, "-o", tmp_path / "path", "--path", 5, "--workers", 1]
+    done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "volumes (5)" in done.output
+    assert len(list((tmp_path / "path" / "volumes").glob("*.mrc"))) == 5
     same = [
         read_map(each / "volumes" / "volume_002.mrc")[0] for each in (folder, tmp_path / "file")
     ]
@@ -106,7 +104,7 @@ def test_volumes_at_points(folder, tmp_path):
 def test_points_that_are_none(folder, tmp_path):
     def refused(words, **points):
         with pytest.raises(InputError, match=words):
-            make_volumes(folder, tmp_path / "none", command=WORDS, **points)
+            make_volumes(folder, tmp_path / "none", client=None, command=WORDS, **points)
         assert not (tmp_path / "none").exists()
 
     refused("one of --z, --image and --path")
@@ -132,10 +130,10 @@ def test_weights_of_another_training(folder, tmp_path):
     written[-1] ^= 1
     (other / "weights.safetensors").write_bytes(written)
     with pytest.raises(InputError, match=r"weights.safetensors: is not what run.json tells of"):
-        make_volumes(other, tmp_path / "none", command=WORDS, path=2)
+        make_volumes(other, tmp_path / "none", client=None, command=WORDS, path=2)
     (other / "run.json").write_text("{}")
     with pytest.raises(InputError, match=r"run\.json tells of no networks"):
-        make_volumes(other, tmp_path / "none", command=WORDS, path=2)
+        make_volumes(other, tmp_path / "none", client=None, command=WORDS, path=2)
 
 
 def test_resume_goes_on_and_refuses_another_architecture(stack, folder, tmp_path, monkeypatch):
@@ -174,4 +172,4 @@ def test_one_volume_has_no_points(stack, tmp_path):
     assert not (output / "z.npy").exists()
     assert len(list((output / "volumes").glob("*.mrc"))) == 1
     with pytest.raises(InputError, match="--zdim 0"):
-        make_volumes(output, tmp_path / "none", command=WORDS, path=2)
+        make_volumes(output, tmp_path / "none", client=None, command=WORDS, path=2)

@@ -5,7 +5,7 @@ import pytest
 
 from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
 from hpdp_dask.cryoem.heterogeneity.particle_views import ParticleViews, smoothed
-from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker
+from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker, volumes_per_task
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.cryoem.simulate import simulate_particles
 from hpdp_dask.numerics.fourier import crop_volume
@@ -84,6 +84,18 @@ def test_fewer_voxels_give_the_same_frequencies(conformations):
     # but for the last shell, and the soft edge, which falls together with fewer voxels
     inside = np.linalg.norm(np.mgrid[:16, :16, :16] - 8, axis=0) < 6
     assert np.abs(found - expected)[inside].max() < 0.04 * expected.max()
+
+
+def test_volumes_together_are_those_that_are_made_one_by_one(conformations):
+    points = np.stack([Z, -Z, 0 * Z])
+    for point, volume in zip(points, conformations.volumes(points), strict=True):
+        np.testing.assert_array_equal(volume, conformations.volume(point))
+
+
+def test_tasks_hold_several_volumes():
+    small, large = Architecture(64, 4, width=256, layers=3), Architecture(256, 4)
+    assert volumes_per_task(small, 32) > volumes_per_task(small, 64) > 2
+    assert volumes_per_task(large, 256) == 2
 
 
 def test_a_volume_that_is_not_wanted_any_more(conformations):

@@ -12,6 +12,7 @@ from hpdp_dask.dataflow.training import (
     PLACE,
     STEP,
     TrainingSettings,
+    apply,
     apply_network,
     train_network,
 )
@@ -198,10 +199,49 @@ def test_another_stack_is_refused(frames, particles, tmp_path):
         train_network(particles, Level(), short, tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "fastest"])
-def test_half_precision(frames, tmp_path, precision):
-    settings = dataclasses.replace(SETTINGS, precision=precision)
-    trained = train_network(frames, Level(), settings, tmp_path)
+def test_another_rate_goes_on(frames, tmp_path):
+    """From the weights and the optimizer's memory, with the schedule of the new rate."""
+
+    class Broken(Exception):
+        pass
+
+    def stop(row):
+        if row["epoch"] == 2:
+            raise Broken
+
+    with pytest.raises(Broken):
+        train_network(frames, Level(), SETTINGS, tmp_path, tell=stop)
+    before = last_checkpoint(tmp_path)
+    slow = dataclasses.replace(SETTINGS, rate=1e-9, threads=2)
+    trained = train_network(frames, Level(), slow, tmp_path)
+    for name, values in weights(trained).items():
+        assert np.allclose(values, before.tensors["network"][name], atol=1e-6)
+    rates = [row["rate"] for row in trained.history]
+    assert rates == [SETTINGS.rate] * before.epoch + [1e-9] * (SETTINGS.epochs - before.epoch)
+    optimizer = last_checkpoint(tmp_path).tensors["optimizer"]
+    assert optimizer["state"][0]["step"] == SETTINGS.epochs * (NUMBER // SETTINGS.batch)
+    assert 0.0 < optimizer["param_groups"][0]["lr"] < 1e-9
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "fastest"])
+def test_half_precision(frames, tmp_path, precision, multiplies, monkeypatch):
+    seen = set()
+
+    class Looks(Level):
+        def losses(self, network, batch):
+            seen.add(network(batch["seen"]).dtype)
+            return super().losses(network, batch)
+
+        def outputs(self, network, batch):
+            seen.add(network(batch["seen"]).dtype)
+            return super().outputs(network, batch)
+
+    monkeypatch.setattr(apply, "multiplies_halves", lambda device: multiplies)
+    settings = dataclasses.replace(SETTINGS, epochs=1, precision=precision)
+    trained = train_network(frames, Looks(), settings, tmp_path, held_back=(160, NUMBER))
+    half = precision == "bfloat16" or (precision == "fastest" and multiplies)
+    assert seen == {torch.bfloat16 if half else torch.float32}
     assert all(each.dtype == torch.float32 for each in trained.network.parameters())
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from training_learner import NUMBER, SETTINGS, Level, weights, write_frames
 
-from hpdp_dask.dataflow.training import TrainingSettings, train_network
+from hpdp_dask.dataflow.training import TrainingSettings, apply_network, train_network
+from hpdp_dask.dataflow.training.apply import best_device
 from hpdp_dask.dataflow.training.checkpoints import last_checkpoint
 from hpdp_dask.dataflow.training.loop import Job, plan_order
 from hpdp_dask.dataflow.training.order import Step
@@ -40,7 +41,8 @@ def test_images_whose_loss_is_no_number_are_named(frames, tmp_path):
     assert f"epoch 1, step {first.number + 1}, {named} finite number" in said
     # a checkpoint after every step, but none after that one
     assert last_checkpoint(tmp_path).step == first.number
-    assert f"as it was at step {first.number} of epoch 1 is kept" in said
+    assert "by the same command with --resume --rate 0.005, from the network as it was " in said
+    assert f"at step {first.number} of epoch 1, which is kept in {tmp_path}" in said
     kept = last_checkpoint(tmp_path).tensors["network"]
     assert all(torch.isfinite(each).all() for each in kept.values())
 
@@ -52,12 +54,28 @@ def test_the_last_good_network_stays(frames, tmp_path):
             kept = last_checkpoint(tmp_path, tensors=False)
             return {"square": found["square"] * (float("nan") if kept else 1.0)}
 
-    said = r"epoch 2, step 1, the loss of images .* and 11 more .*after epoch 1 is kept"
+    said = r"epoch 2, step 1, the loss of images .* and 11 more .*after epoch 1, which is kept"
     with pytest.raises(InputError, match=said):
         train_network(frames, Wrong(), SETTINGS, tmp_path)
     kept = last_checkpoint(tmp_path)
     assert kept.epoch == 1
     assert all(torch.isfinite(each).all() for each in kept.tensors["network"].values())
+
+
+def test_a_lower_rate_goes_on_from_the_last_good_network(frames, tmp_path):
+    class Slips(Level):
+        def losses(self, network, batch):
+            found = super().losses(network, batch)
+            slips = settings.rate > 6e-3 and batch["step"][0] >= 20
+            return {"square": found["square"] * (float("nan") if slips else 1.0)}
+
+    settings = SETTINGS
+    with pytest.raises(InputError, match=r"--resume --rate 0.005, .* at step 8 of epoch 2"):
+        train_network(frames, Slips(), settings, tmp_path, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(SETTINGS, rate=5e-3)
+    trained = train_network(frames, Slips(), settings, tmp_path)
+    assert [row["rate"] for row in trained.history] == [0.01, 0.005, 0.005, 0.005]
+    assert trained.history[-1]["losses"]["square"] < trained.history[0]["losses"]["square"]
 
 
 def test_a_gradient_alone_that_is_no_number_names_the_batch(frames, tmp_path):
@@ -130,6 +148,43 @@ def test_memory_for_no_image(frames, tmp_path):
     with pytest.raises(InputError, match="too little memory to train on 3 images at once"):
         train_network(frames, Level(most=2, norm=True), odd, tmp_path / "c")
     assert not list(tmp_path.glob("*/[0-9]*"))
+
+
+@pytest.mark.parametrize("most", [8, 5, 1])
+def test_memory_that_is_too_small_to_apply(frames, tmp_path, most):
+    network = Level().build()
+    alone = apply_network(network, Level(), frames, 0, NUMBER)["level"]
+    given = apply_network(network, Level(most=most), frames, 0, NUMBER)["level"]
+    assert np.allclose(given, alone, atol=1e-6)
+    with pytest.raises(InputError, match=r"too little memory to apply the network to one image; "):
+        apply_network(network, Level(most=0), frames, 0, NUMBER)
+
+
+def test_memory_that_is_too_small_to_judge(frames, tmp_path):
+    parts = {"train": (0, 160), "held_back": (160, NUMBER)}
+    whole = train_network(frames, Level(), SETTINGS, tmp_path / "whole", **parts)
+    small = train_network(frames, Level(most=16), SETTINGS, tmp_path / "small", **parts)
+    for row, expected in zip(small.history, whole.history, strict=True):
+        assert row["scores"] == pytest.approx(expected["scores"], rel=1e-5)
+
+
+def test_memory_for_no_network(frames, tmp_path):
+    class Huge(torch.nn.Linear):
+        def to(self, device):
+            if device == best_device():
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().to(device)
+
+    class Wide(Level):
+        def build(self):
+            return Huge(64, 1)
+
+    for work in (
+        lambda: train_network(frames, Wide(), SETTINGS, tmp_path),
+        lambda: apply_network(Wide().build(), Wide(), frames, 0, NUMBER),
+    ):
+        with pytest.raises(InputError, match="too little memory for the network; choose a smaller"):
+            work()
 
 
 def test_means_over_a_batch_take_two_images(frames, tmp_path):

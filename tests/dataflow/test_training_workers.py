@@ -2,6 +2,8 @@
 
 import dataclasses
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from hpdp_dask.dataflow.training import (
     apply_to_all,
     member,
     ranks,
+    spread,
     train_network,
 )
 from hpdp_dask.dataflow.training.loop import Job
@@ -172,6 +175,31 @@ def test_no_worker_takes_means_over_one_image(frames, tmp_path, two_workers):
     idle = {"1.bias", "2.running_mean"}
     for name, values in weights(together).items():
         assert name in idle or np.allclose(values, weights(alone)[name], atol=1e-4)
+
+
+def test_threads_share_a_network(frames, tmp_path):
+    """The one that ends first leaves it to the others as it was."""
+    learner = Level(norm=True)
+    network = learner.build()
+    torch.nn.init.constant_(network[2].running_mean, 0.5)
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    alone = apply_network(network, learner, frames, 0, NUMBER)["level"]
+    shared = spread._network(learner, tmp_path / "weights.pt")
+    begun, meanwhile = threading.Event(), threading.Event()
+
+    def wait(images):
+        begun.set()
+        assert meanwhile.wait(60)
+
+    def let_the_first_end(images):
+        meanwhile.set()
+        assert len(first.result(60)["level"]) == 32
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(apply_network, shared, learner, frames, 0, 32, done=wait)
+        assert begun.wait(60)
+        given = apply_network(shared, learner, frames, 0, NUMBER, done=let_the_first_end)
+    assert np.array_equal(given["level"], alone)
 
 
 def test_workers_apply_a_network(frames, tmp_path, two_workers):

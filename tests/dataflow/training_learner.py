@@ -65,11 +65,8 @@ class Level:
         return {"seen": seen, "level": level, "step": rows[STEP]}
 
     def losses(self, network: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        import torch
-
         self._spring(int(batch["step"][0]))
-        if len(batch["seen"]) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        self._fill(len(batch["seen"]))
         if self.pause:
             time.sleep(self.pause)
         return {"square": (network(batch["seen"])[:, 0] - batch["level"]) ** 2}
@@ -82,7 +79,14 @@ class Level:
                 return
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def _fill(self, images: int) -> None:
+        import torch
+
+        if images > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
     def outputs(self, network: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+        self._fill(len(batch["seen"]))
         return {"level": network(batch["seen"])[:, 0]}
 
     def judge(

@@ -89,6 +89,17 @@ def test_directions_of_independent_weights_come_back_one_by_one():
         assert np.dot(a, b) / np.dot(b, b) == pytest.approx(1.0, abs=0.05)
 
 
+def test_the_penalty_is_that_of_a_sample_whatever_the_padding():
+    """A sample's weight goes to as many voxels as the padding makes of one."""
+    radius, padding = 4, 2
+    grid = np.zeros((1, *accumulator_shape(radius)), np.float32)
+    weight = 3.0 / padding**3
+    grid[..., 0] = grid[..., 2] = weight
+    found = solve_directions(grid, 1, np.full(radius + 1, 1.0))[0]
+    centre = len(found) // 2
+    assert found[centre, centre, 2] == pytest.approx(3.0 / (3.0 + 1.0))
+
+
 def _coarse(volume, radius):
     transform = np.fft.rfftn(volume)
     kept = shell_radii(len(volume), 3) <= radius + 0.5

@@ -377,3 +377,43 @@ def test_resuming_other_work_is_refused_where_it_would_cost_sums(
         done(tmp_path / "out", source, no_work, resume=True, **other)
     with opened(tmp_path / "out", source, resume=True) as run:
         assert run.record.resumed
+
+
+def test_parameters_that_may_be_adjusted(tmp_path: Path, source: Path) -> None:
+    """The record tells of each that was, over several interruptions."""
+
+    def fail(run: RunFolder) -> None:
+        leave_sums(run)
+        raise InputError("the loss is no number.")
+
+    def asked(rate: float, batch: int = 8) -> dict[str, Any]:
+        parameters = {"width": 16, "training": {"rate": rate, "batch": batch}}
+        return {"parameters": parameters, "adjustable": ["training.rate"]}
+
+    target = tmp_path / "out"
+    for rate in (0.4, 0.2):
+        with pytest.raises(InputError, match="no number"):
+            done(target, source, fail, resume=True, **asked(rate))
+    with pytest.raises(InputError, match="a run with other parameters left"):
+        done(target, source, no_work, resume=True, **asked(0.2, batch=4))
+    with opened(target, source, resume=True, **asked(0.1)) as run:
+        assert run.record.resumed
+    record = read_run(target)
+    assert record.parameters["training"]["rate"] == 0.1
+    assert record.warnings == [
+        f"Interrupted, and gone on with training.rate {now} in place of {before}."
+        for before, now in ((0.4, 0.2), (0.2, 0.1))
+    ]
+
+
+@pytest.mark.parametrize("name", ["half1/start.npz", "directions-03.npz", "shots.zarr"])
+def test_what_took_long_to_make_is_kept(tmp_path: Path, source: Path, name: str) -> None:
+    def fail(run: RunFolder) -> None:
+        (run.scratch / name).parent.mkdir(exist_ok=True)
+        (run.scratch / name).touch()
+        raise InputError("the loss is no number.")
+
+    with pytest.raises(InputError, match="--resume goes on from it"):
+        done(tmp_path / "out", source, fail)
+    with opened(tmp_path / "out", source, resume=True) as run:
+        assert (run.scratch / name).exists()

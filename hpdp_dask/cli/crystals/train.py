@@ -86,7 +86,11 @@ def train_command(
         typer.Option(help="Shots a step, of all workers together.", rich_help_panel=_TRAINING),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Highest rate of learning.", rich_help_panel=_TRAINING)
+        float | None,
+        typer.Option(
+            help="Highest rate of learning; may be another one with --resume.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
     precision: Annotated[
         Precision | None,

@@ -15,12 +15,11 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
-from hpdp_dask.cryoem.heterogeneity.moments import Moments, NoisePower
+from hpdp_dask.cryoem.heterogeneity.moments import Moments, NoisePower, noise_of
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
+from hpdp_dask.cryoem.heterogeneity.rounds import following, keep, reaches_of
 from hpdp_dask.dataflow.trees import Reduction, reduce_images
-from hpdp_dask.numerics import fourier, subspace
-from hpdp_dask.numerics.masks import soft_sphere
-from hpdp_dask.numerics.shells import power_spectrum
+from hpdp_dask.numerics import fourier
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,13 +28,6 @@ if TYPE_CHECKING:
 
 #: Rounds at each share of the last radius.
 _ROUNDS = ((0.5, 6), (0.75, 5), (1.0, 7))
-
-#: Variance of a direction's samples, as a share of the mean map's power in their shell; and the
-#: least share of the first shell's.
-_SHARE, _LEAST = 0.1, 1e-12
-
-#: Soft edge of the sphere that directions are cut to, pixels of the cropped box.
-_EDGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +110,15 @@ def half_sets_of(block: xr.Dataset, alternate: bool) -> np.ndarray:
     return np.asarray(block["half_set"].values)
 
 
+def assigned_halves(stack: xr.Dataset) -> np.ndarray:
+    """Tell which half each image of a stack belongs to; (n,) of 0 or 1.
+
+    By its half-sets; by turns if all images are in one of them.
+    """
+    given = np.asarray(stack["half_set"].values)
+    return given if np.ptp(given) else np.arange(len(given)) % 2
+
+
 @dataclass(frozen=True)
 class HalfFit:
     """How the halves of a stack are fitted.
@@ -179,7 +180,7 @@ def find_half_directions(
     tuple of Path
         The `Directions` of each half.
     """
-    reaches = [max(4, round(share * fit.radius)) for share, times in _ROUNDS for _ in range(times)]
+    reaches = reaches_of(_ROUNDS, fit.radius)
 
     def reduce(reductions: list[Any], crossed: bool = False) -> tuple[Any, Any]:
         both = HalfSets((reductions[0], reductions[1]), fit.alternate, crossed)
@@ -200,7 +201,7 @@ def find_half_directions(
             ]
         )
         models = [
-            _next(Directions.read(file), grids, products / images, reach)
+            following(Directions.read(file), grids, products / images, reach)
             for file, (grids, products), images in zip(files, found, fit.numbers, strict=True)
         ]
         _keep(models, folder, number + 1)
@@ -214,7 +215,8 @@ def find_half_directions(
 
 def _files(folder: Path, number: int) -> tuple[Path, Path]:
     """Name the files of both halves after some rounds."""
-    return folder / f"half-1-{number:02d}.npz", folder / f"half-2-{number:02d}.npz"
+    first, second = (folder / f"directions-half{half}-{number:02d}.npz" for half in (1, 2))
+    return first, second
 
 
 def _is_kept(folder: Path, number: int) -> bool:
@@ -222,11 +224,9 @@ def _is_kept(folder: Path, number: int) -> bool:
 
 
 def _keep(models: Sequence[Directions], folder: Path, number: int) -> None:
-    """Write the directions of both halves, each whole or not at all."""
+    """Write the directions of both halves."""
     for file, model in zip(_files(folder, number), models, strict=True):
-        hidden = file.with_name(f".{file.name}.partial")
-        model.save(hidden)
-        hidden.replace(file)
+        keep(model, file)
 
 
 def _without_directions(
@@ -243,21 +243,9 @@ def _without_directions(
     for file, mean in zip(files, small, strict=True):
         Directions(mean, none, flat, np.zeros(0), fit.radius).save(file)
     sums = reduce([NoisePower(file, fit.optics, fit.box) for file in files], True)
-    samples = np.bincount(fourier.half_plane(fit.box, fit.radius).shell, minlength=shells)
     return [
-        Directions(mean, none, found[:shells] / (samples * images), np.zeros(0), fit.radius)
-        for mean, found, images in zip(small, sums, fit.numbers[::-1], strict=True)
+        Directions(
+            mean, none, noise_of(power[:, :shells], fit.box, images), np.zeros(0), fit.radius
+        )
+        for mean, power, images in zip(small, sums, fit.numbers[::-1], strict=True)
     ]
-
-
-def _next(model: Directions, grids: np.ndarray, moments: np.ndarray, reach: int) -> Directions:
-    """Make the directions that follow from the sums over the images of a half."""
-    box = len(model.mean)
-    power = power_spectrum(model.mean, 3)[: reach + 1] * box**3
-    penalty = 1.0 / (_SHARE * power + _LEAST * power[0])
-    inside = soft_sphere(box, box / 2 - _EDGE, _EDGE)
-    solved = subspace.solve_directions(grids, len(moments), penalty)
-    volumes = np.stack([fourier.volume_of(each, box) * inside for each in solved])
-    volumes = subspace.standardize(volumes, moments)
-    spread = np.sqrt(np.square(volumes, dtype=np.float64).sum((1, 2, 3)))
-    return Directions(model.mean, volumes, model.noise, spread, reach)

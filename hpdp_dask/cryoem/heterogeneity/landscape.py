@@ -10,14 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpdp_dask.cryoem.heterogeneity.volume_maker import VolumeMaker
-from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
+from hpdp_dask.cryoem.heterogeneity.volume_files import coarse_maker, opened
+from hpdp_dask.cryoem.heterogeneity.volume_maker import volumes_per_task
+from hpdp_dask.cryoem.heterogeneity.volumes import LATENT_FILE
+from hpdp_dask.dataflow.leaves import Leaf
+from hpdp_dask.dataflow.numbered import make_numbered
 from hpdp_dask.errors import InputError
+from hpdp_dask.formats.writing import write_whole
 from hpdp_dask.numerics.latent_clusters import Clusters, find_clusters, k_means
 from hpdp_dask.numerics.masks import soft_sphere, solvent_mask
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from hpdp_dask.dataflow.progress import Progress
 
 #: Voxels along an edge of the volumes, at most.
 _BOX = 32
@@ -74,28 +86,39 @@ class Landscape:
 
 
 def map_landscape(
-    conformations: Conformations,
+    trained: Path,
     z: np.ndarray,
     number: int,
     clusters: int | None = None,
     *,
+    scratch: Path,
     seed: int = 0,
-    done: Callable[[int], None] = lambda _volumes: None,
+    client: Client | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Landscape:
     """Make volumes all over the latent space, and place images among them.
 
     Parameters
     ----------
-    conformations : Conformations
+    trained : Path
+        A folder of a training, on a file system that the workers see too.
     z : (n, zdim) ndarray
         Of the images.
     number : int
         Of volumes.
     clusters : int, optional
         How many are looked for; by default as many as stand apart.
+    scratch : Path
+        A folder on that file system, where volumes are for a while: coarse ones are small, 128 kB
+        each, so they are compared in this process.
     seed : int, optional
-    done : callable, optional
-        Told of volumes that were made.
+    client : distributed.Client, optional
+        Who makes the volumes; by default this process.
+    progress : Progress, optional
+        Told of volumes.
+    say : callable, optional
+        Told in words of workers that are stuck.
 
     Returns
     -------
@@ -103,16 +126,25 @@ def map_landscape(
     """
     labels, centres = k_means(z, number, seed)
     weights = np.bincount(labels, minlength=number) / len(z)
+    conformations = opened(trained.absolute())
     box = min(_BOX, conformations.architecture.box)
-    preview = VolumeMaker(conformations, box)
-    volumes = np.empty((number, box, box, box), np.float32)
-    for place, centre in enumerate(centres):
-        made = preview.volume(centre.astype(np.float32))
-        assert made is not None
-        volumes[place] = made
-        done(1)
+    voxel_size = conformations.pixel_size * conformations.architecture.box / box
+    with TemporaryDirectory(prefix=".landscape-", dir=scratch) as folder:
+        make = _MakeCoarse(trained.absolute(), box, Path(folder))
+        np.save(make.folder / LATENT_FILE, centres.astype(np.float32))
+        parts = make_numbered(
+            make,
+            number,
+            volumes_per_task(conformations.architecture, box),
+            "landscape",
+            trained,
+            client=client,
+            progress=progress,
+            say=say,
+        )
+        volumes = np.concatenate([np.load(make.file(part)) for part in parts])
     mean = np.tensordot(weights, volumes, 1).astype(np.float32)
-    mask = _mask_of(volumes, preview.voxel_size)
+    mask = _mask_of(volumes, voxel_size)
     at_centres, shares, components = _components(volumes, mean, mask, weights)
     at_images = _interpolated(centres, at_centres, z)
     used = max(1, int((shares >= _LEAST_SHARE).sum()))
@@ -127,8 +159,26 @@ def map_landscape(
         mask,
         _check_interpolation(centres, at_centres, weights, seed),
         find_clusters(at_images[:, :used], clusters, seed),
-        preview.voxel_size,
+        voxel_size,
     )
+
+
+@dataclass(frozen=True)
+class _MakeCoarse:
+    """Makes coarse volumes; those of a task go into a file."""
+
+    trained: Path
+    box: int
+    folder: Path
+
+    def __call__(self, which: Leaf) -> None:
+        points = np.load(self.folder / LATENT_FILE)[which.start : which.stop]
+        made = np.stack(list(coarse_maker(self.trained, self.box).volumes(points)))
+        with write_whole(self.file(which), made.nbytes) as stream:
+            np.save(stream, made)
+
+    def file(self, which: Leaf) -> Path:
+        return self.folder / f"volumes_{which.start:06d}.npy"
 
 
 def _mask_of(volumes: np.ndarray, voxel_size: float) -> np.ndarray:

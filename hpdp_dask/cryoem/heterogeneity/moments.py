@@ -17,10 +17,18 @@ from hpdp_dask.numerics.fourier import HalfPlane
 #: Images that are worked on at once; and for each pixel of the box, images of a leaf.
 _BATCH, _IMAGES_PER_LEAF_AND_PIXEL = 128, 20
 
+#: Shells that every image shows, whatever it was filtered by; those with less power than this
+#: share of the noise in them are empty.
+_COARSE, _EMPTY = slice(1, 5), 1e-2
+
+#: Variance that counts as none of a sample being known, in units of the noise in those shells:
+#: a finite one, so that what is divided by it can be multiplied again.
+_UNKNOWN = 1e6
+
 
 @dataclass(frozen=True)
 class NoisePower:
-    """The reduction of images to the power, by shell, of what the mean map does not explain.
+    """The reduction of images to powers by shell: what the mean map does not explain, and all.
 
     Attributes
     ----------
@@ -38,7 +46,7 @@ class NoisePower:
     @property
     def nbytes(self) -> int:
         """The size of an accumulator."""
-        return 8 * (self.box // 2 + 1)
+        return 16 * (self.box // 2 + 1)
 
     @property
     def images_per_leaf(self) -> int:
@@ -47,7 +55,7 @@ class NoisePower:
 
     def start(self) -> np.ndarray:
         """Make an empty accumulator."""
-        return np.zeros(self.box // 2 + 1)
+        return np.zeros((2, self.box // 2 + 1))
 
     def fold(self, sums: np.ndarray, block: xr.Dataset) -> np.ndarray:
         """Add a block of images; in place."""
@@ -55,8 +63,9 @@ class NoisePower:
         plane = seen.plane
         for observed in _batches(block, self.optics, plane, seen.model.noise):
             rest = observed.transforms - observed.ctf * seen.mean(observed.rotations, plane)
-            power = (rest.real**2 + rest.imag**2).sum(0, dtype=np.float64)
-            sums += np.bincount(plane.shell, power, len(sums))
+            for mine, each in zip(sums, (rest, observed.transforms), strict=True):
+                power = (each.real**2 + each.imag**2).sum(0, dtype=np.float64)
+                mine += np.bincount(plane.shell, power, len(mine))
         return sums
 
     def merge(self, sums: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -67,6 +76,33 @@ class NoisePower:
     def finish(self, sums: np.ndarray) -> np.ndarray:
         """Give the sums."""
         return sums
+
+
+def noise_of(sums: np.ndarray, box: int, images: int) -> np.ndarray:
+    """Give the variance of the noise of a transform's sample.
+
+    Filters leave shells empty. What a map does not explain there comes of interpolation, and in
+    units of itself it would tell of conformations what no image shows. Such shells count for
+    nothing.
+
+    Parameters
+    ----------
+    sums : (2, shells) ndarray
+        Of `NoisePower`.
+    box : int
+        Of the images.
+    images : int
+        How many are in the sums.
+
+    Returns
+    -------
+    (shells,) ndarray of float64
+    """
+    shells = sums.shape[1]
+    samples = np.bincount(fourier.half_plane(box, shells - 1).shell, minlength=shells)
+    noise, shown = sums / (samples * images)
+    level = np.median(noise[_COARSE])
+    return np.where(shown < _EMPTY * level, _UNKNOWN * level, noise)
 
 
 @dataclass(frozen=True)

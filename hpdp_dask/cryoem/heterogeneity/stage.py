@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hpdp_dask.cryoem.heterogeneity.architecture import Architecture
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
 from hpdp_dask.cryoem.heterogeneity.learner import ConformationLearner, amplitudes
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
+from hpdp_dask.cryoem.heterogeneity.rounds import keep
 from hpdp_dask.cryoem.heterogeneity.subspace import find_directions, measure_noise
 from hpdp_dask.cryoem.heterogeneity.volumes import Conformations
 from hpdp_dask.cryoem.reconstruct import BackProjection
@@ -37,8 +39,8 @@ _ENCODED = 16
 #: With fewer images for each dimension, what is found is noise.
 _FEWEST = 50
 
-#: What training starts from, in its folder.
-_START = "start.npz"
+#: What training starts from, in its folder; where the search for that is kept, until it is done.
+START_FILE, _ROUNDS = "start.npz", "rounds"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def check_settings(stack: xr.Dataset, settings: HeterogeneitySettings) -> Archit
         What is wrong.
     """
     path = stack.attrs["path"]
-    check_particles(stack, ("images", *POSE_VARIABLES, *CTF_VARIABLES, "optics_group", "half_set"))
+    needed = ("images", *POSE_VARIABLES, *CTF_VARIABLES, "optics_group", "half_set")
+    check_particles(stack, (*needed, *(("phase_shift",) if "phase_shift" in stack else ())))
     one_pixel_size(stack)
     box, number = stack.sizes["x"], stack.sizes["particle"]
     if box % 2 or box < 16:
@@ -120,13 +123,6 @@ def check_settings(stack: xr.Dataset, settings: HeterogeneitySettings) -> Archit
             f"{path}: the images have {box} pixels a side, expected an even number of 16 or more; "
             "hpdp cryoem normalize --box makes it even."
         )
-    if "phase_shift" in stack:
-        unknown = np.flatnonzero(~np.isfinite(stack["phase_shift"].values))
-        if len(unknown):
-            raise InputError(
-                f"{path}: phase_shift of row {unknown[0]} is not a finite number; leave out such "
-                "particles."
-            )
     linear = settings.linear and settings.zdim > 0
     encoder = settings.encoder or ("posterior" if settings.linear else "mlp")
     architecture = Architecture(
@@ -144,6 +140,11 @@ def check_settings(stack: xr.Dataset, settings: HeterogeneitySettings) -> Archit
         raise InputError(
             f"{path}: {number:,} particles for a latent variable of {settings.zdim} dimensions, "
             f"expected {_FEWEST} or more for each; give more particles or a smaller --zdim."
+        )
+    if number < settings.training.batch:
+        raise InputError(
+            f"{path}: {number:,} particles do not fill one batch of {settings.training.batch}; "
+            "give more particles or a smaller --batch."
         )
     if settings.samples < 0:
         raise InputError(f"--samples is {settings.samples}, expected 0 (all) or more.")
@@ -197,7 +198,7 @@ def learn_conformations(
     architecture = check_settings(stack, settings)
     optics, box = Optics.of(stack), architecture.box
     folder = folder.absolute()
-    start = folder / _START
+    start = folder / START_FILE
     if not start.exists():
         _find_start(stack_path, settings, optics, box, start, client, progress, say)
     shown = stack.sizes["particle"] * settings.training.epochs
@@ -257,6 +258,8 @@ def _find_start(
     say: Callable[[str], None] | None,
 ) -> None:
     """Make the map of all images and, for a linear start, the directions; write them whole."""
+    rounds = start.with_name(_ROUNDS)
+    rounds.mkdir(exist_ok=True)
     half_sets = open_stack(stack_path)["half_set"].values
     reduction = BackProjection(box, box // 2, point_group("C1"), bool(np.ptp(half_sets) == 0))
     mean = reduce_images(stack_path, reduction, client=client, progress=progress).joined
@@ -266,7 +269,7 @@ def _find_start(
             mean,
             settings.zdim,
             optics,
-            start.parent,
+            rounds,
             radius=encoded_shells(box),
             seed=settings.training.seed,
             client=client,
@@ -274,11 +277,9 @@ def _find_start(
             say=say,
         )
     else:
-        noise = measure_noise(
-            stack_path, mean, optics, start.parent, client=client, progress=progress
-        )
+        noise = measure_noise(stack_path, mean, optics, rounds, client=client, progress=progress)
         none = np.zeros((0, box, box, box), np.float32)
         found = Directions(mean, none, noise, np.zeros(0), box // 2)
-    hidden = start.with_name(f".{start.name}.partial")
-    found.save(hidden)
-    hidden.replace(start)
+    keep(found, start)
+    # a network file system keeps names of files that a worker still reads; they are no failure
+    shutil.rmtree(rounds, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,9 +62,21 @@ class Conformations:
         (N, N, N) ndarray of float32
             [z, y, x], in the images' grey scale, cut to the sphere that images show.
         """
-        made = self._maker.volume(z)
-        assert made is not None
-        return made
+        return next(self.volumes(np.asarray(z)[None]))
+
+    def volumes(self, points: np.ndarray) -> Iterator[np.ndarray]:
+        """Make the volumes of several values of the latent variable, which takes less time.
+
+        Parameters
+        ----------
+        points : (k, zdim) array_like
+
+        Yields
+        ------
+        (N, N, N) ndarray of float32
+            As `volume` gives it.
+        """
+        return self._maker.volumes(points)
 
     @cached_property
     def _maker(self) -> VolumeMaker:

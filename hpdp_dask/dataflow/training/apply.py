@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -71,7 +72,8 @@ def apply_network(
     Parameters
     ----------
     network : torch.nn.Module
-        Its device and mode are as before afterwards.
+        Its device and mode are as before afterwards. Threads may share one that is on the best
+        device and in the mode for this already.
     learner : Learner
         Prepares the images, and says what comes out.
     stack_path : path
@@ -92,7 +94,7 @@ def apply_network(
     Raises
     ------
     InputError
-        A shard is missing or damaged.
+        A shard is missing or damaged, or a GPU has not memory enough for one image.
     """
     import torch
 
@@ -111,22 +113,82 @@ def apply_network(
 
     found: dict[str, list[np.ndarray]] = {}
     was_training = network.training
-    network.to(device).eval()
-    batches = _batches(reader, start, stop)
+    batches, path = _batches(reader, start, stop), reader.layout.path
+
+    def compute(piece: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        with computing(precision, device):
+            given = learner.outputs(network, to_device(piece, device))
+        return {name: values.float().cpu().numpy() for name, values in given.items()}
+
+    in_pieces = _InPieces(compute, path)
     try:
+        with enough_memory(path):
+            network.to(device).eval()
         with torch.inference_mode(), ThreadPoolExecutor(threads, "prepare") as pool:
             made = made_ahead(pool, make, batches, _AHEAD * threads)
             for (low, high), future in zip(batches, made, strict=True):
-                batch = to_device(future.result(), device)
-                with computing(precision, device):
-                    given = learner.outputs(network, batch)
-                for name, values in given.items():
-                    found.setdefault(name, []).append(values.float().cpu().numpy())
+                for name, values in in_pieces(future.result(), high - low).items():
+                    found.setdefault(name, []).append(values)
                 if done is not None:
                     done(high - low)
     finally:
         network.to(before).train(was_training)
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+class _InPieces:
+    """Computes batches, with as many images at once as the memory of a GPU has room for.
+
+    Parameters
+    ----------
+    compute : callable
+        Gives what comes out of a piece of a batch.
+    path : Path
+        Of the stack, for messages.
+    """
+
+    def __init__(
+        self, compute: Callable[[Mapping[str, Any]], dict[str, np.ndarray]], path: Path
+    ) -> None:
+        self._compute, self._path, self._at_once = compute, path, _BATCH
+
+    def __call__(self, batch: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+        """Compute a batch of so many images."""
+        import torch
+
+        while True:
+            # what failed is let go of with the exception of torch, before fewer are tried
+            with suppress(torch.OutOfMemoryError):
+                return self._computed(batch, count)
+            if self._at_once == 1:
+                raise too_little_memory(self._path, "to apply the network to one image")
+            self._at_once = max(1, min(self._at_once, count) // 2)
+
+    def _computed(self, batch: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+        parts = [
+            self._compute({name: each[low : low + self._at_once] for name, each in batch.items()})
+            for low in range(0, count, self._at_once)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def too_little_memory(path: Path, what: str) -> InputError:
+    """Say what the memory of the GPU is too small for."""
+    return InputError(
+        f"{path}: the GPU has too little memory {what}; choose a smaller network, or a GPU with "
+        "more."
+    )
+
+
+@contextmanager
+def enough_memory(path: Path) -> Iterator[None]:
+    """Refuse a network that is too large for the GPU, where it is put there."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise too_little_memory(path, "for the network") from None
 
 
 def _batches(reader: ImageReader, start: int, stop: int) -> list[tuple[int, int]]:

@@ -20,6 +20,9 @@ Batch = Mapping[str, Any]
 #: bfloat16 on GPUs, and on processors that multiply it.
 PRECISIONS = ("float32", "bfloat16", "fastest")
 
+#: Settings that may be others when a training goes on from a checkpoint.
+ADJUSTABLE = ("rate", "threads")
+
 #: Names, in the rows that `Learner.prepare` is given: where in the stack each image is, from 0;
 #: and how many steps of the whole training came before, in which it is not applied only.
 PLACE, STEP = "place", "step"
@@ -89,8 +92,9 @@ class Learner(Protocol):
 class TrainingSettings:
     """How a network is trained.
 
-    The order of images, what is changed in them by chance, and what the network itself leaves to
-    chance depend on these numbers alone: not on the number of workers, nor on interruptions.
+    The order of images and what is changed in them by chance depend on these numbers alone: not on
+    the number of workers, nor on interruptions. What the network itself leaves to chance (dropout)
+    is drawn by each worker for its part of a batch, so it depends on their number too.
 
     Attributes
     ----------

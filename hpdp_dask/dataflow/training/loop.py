@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpdp_dask.dataflow.training.apply import apply_network, best_device, read_rows
+from hpdp_dask.dataflow.training.apply import (
+    apply_network,
+    best_device,
+    enough_memory,
+    read_rows,
+    too_little_memory,
+)
 from hpdp_dask.dataflow.training.checkpoints import Checkpoint, last_checkpoint, save_checkpoint
 from hpdp_dask.dataflow.training.feed import Feed
 from hpdp_dask.dataflow.training.learner import Learner, TrainingSettings
@@ -106,7 +112,7 @@ def run_rank(
     ------
     InputError
         The loss is not a number any more, or a shard is missing or damaged; or a batch of one
-        image is too small for the network.
+        image is too small for the network, or the memory of the GPU for the network by itself.
     TooLarge
         The memory of the GPU is too small for so many images at once.
     """
@@ -118,8 +124,9 @@ def run_rank(
     order = plan_order(job, reader)
     feed = Feed(reader, rows, job.learner, order, rank, ranks, settings.threads, device)
     before = last_checkpoint(job.folder) or Checkpoint(0)
-    network, optimizer = _begin(job, before, device)
-    stepper = Stepper(job.learner, settings, network, optimizer, ranks, job.at_once)
+    with enough_memory(reader.layout.path):
+        network, optimizer = _begin(job, before, device)
+        stepper = Stepper(job.learner, settings, network, optimizer, ranks, job.at_once)
     watch, history, saved = Watch(ranks, device), list(before.history), time.monotonic()
 
     def save(epoch: int, step: int, tally: Tally | None) -> None:
@@ -139,7 +146,8 @@ def run_rank(
         began = time.perf_counter()
         for step, tensors in feed.epoch(epoch, first):
             number = epoch * order.steps + step.number
-            # what the network leaves to chance is a matter of the step, not of what went before
+            # what the network leaves to chance is a matter of the step and of this worker's part
+            # of it, not of what went before
             _set_chance(_seed(settings.seed, number, rank), device)
             rate = rate_at(number, order.steps * settings.epochs, settings)
             losses, length = stepper.take(tensors, rate)
@@ -162,6 +170,7 @@ def run_rank(
         shown = order.steps * settings.batch
         row = {
             "epoch": epoch + 1,
+            "rate": settings.rate,
             "seconds": tally.seconds,
             "images_per_second": shown / tally.seconds,
             "waited": tally.waited / tally.seconds,
@@ -247,11 +256,11 @@ def _judge(
 
 def _diverged(job: Job, epoch: int, error: NotFinite) -> str:
     kept = last_checkpoint(job.folder, tensors=False)
-    where = "" if kept is None else f" ({reached(kept)} is kept in {job.folder})"
+    where = "" if kept is None else f", from {reached(kept)}, which is kept in {job.folder}"
     return (
         f"{job.stack}: in epoch {epoch + 1}, step {error.step.number + 1}, {error.sentence()} is "
-        "not a finite number; look whether these images are sound, or train with a rate below "
-        f"{job.settings.rate:g}{where}."
+        "not a finite number; look whether these images are sound, or go on with a lower rate, by "
+        f"the same command with --resume --rate {job.settings.rate / 2:g}{where}."
     )
 
 
@@ -282,9 +291,6 @@ def smaller(job: Job, error: TooLarge) -> int:
     fewest = fewest_images(job.learner.build())
     at_once = max(fewest, error.images // 2)
     if error.images <= fewest or at_once == job.at_once:
-        raise InputError(
-            f"{job.stack}: the GPU has too little memory to train on {error.images} "
-            f"image{'s' if error.images > 1 else ''} at once; choose a smaller network, or a GPU "
-            "with more."
-        )
+        images = f"{error.images} image{'s' if error.images > 1 else ''}"
+        raise too_little_memory(job.stack, f"to train on {images} at once")
     return at_once

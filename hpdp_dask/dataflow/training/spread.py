@@ -12,7 +12,7 @@ import numpy as np
 
 from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.futures import RETRIES, Refusal, device_resources, follow, refusing
-from hpdp_dask.dataflow.training.apply import apply_network
+from hpdp_dask.dataflow.training.apply import apply_network, best_device, enough_memory
 from hpdp_dask.dataflow.training.learner import Learner
 from hpdp_dask.stacks.shards import ImageReader
 
@@ -65,7 +65,7 @@ def apply_to_all(
     ------
     InputError
         The stack has not what is needed; a shard is missing or damaged; workers died time and
-        again.
+        again; a GPU has not memory enough for one image.
     """
     import torch
 
@@ -117,15 +117,19 @@ def _apply(
     from distributed import get_worker
 
     torch.set_num_threads(max(1, get_worker().state.nthreads))
-    network = _network(learner, file)  # type: ignore[arg-type]  # a learner is hashable
+    with enough_memory(path):
+        network = _network(learner, file)  # type: ignore[arg-type]  # a learner is hashable
     return apply_network(network, learner, path, low, high, precision=precision, threads=threads)
 
 
 @lru_cache(maxsize=1)
 def _network(learner: Learner, file: Path) -> torch.nn.Module:
-    """Read the network that the shards of one stack need, once in a process."""
+    """Read the network that the shards of one stack need, once in a process.
+
+    The threads of a worker share it, so it is where and as it is applied from the beginning.
+    """
     import torch
 
     network = learner.build()
     network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    return network
+    return network.to(best_device()).eval()

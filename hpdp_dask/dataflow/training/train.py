@@ -12,7 +12,7 @@ from hpdp_dask.dataflow.announcements import shown
 from hpdp_dask.dataflow.training.apply import read_rows
 from hpdp_dask.dataflow.training.checkpoints import last_checkpoint, own_checkpoints
 from hpdp_dask.dataflow.training.course import Course
-from hpdp_dask.dataflow.training.learner import Learner, TrainingSettings
+from hpdp_dask.dataflow.training.learner import ADJUSTABLE, Learner, TrainingSettings
 from hpdp_dask.dataflow.training.loop import Job, load_network, plan_order, run_rank, smaller
 from hpdp_dask.dataflow.training.ranks import run_ranks, tell_smaller
 from hpdp_dask.dataflow.training.step import TooLarge
@@ -40,9 +40,10 @@ class Trained:
     network : torch.nn.Module
         On the CPU, to be applied.
     history : list of dict
-        Of each epoch: `epoch`, `seconds`, `images_per_second`, `waited` (share of the time that
-        was spent waiting for images, mean of the workers), `losses` (mean of each part over all
-        images), `scores` (of what was held back).
+        Of each epoch: `epoch`, `rate` (the highest of the schedule), `seconds`,
+        `images_per_second`, `waited` (share of the time that was spent waiting for images, mean
+        of the workers), `losses` (mean of each part over all images), `scores` (of what was held
+        back).
     """
 
     network: torch.nn.Module
@@ -78,7 +79,8 @@ def train_network(
     settings : TrainingSettings
     folder : Path
         For checkpoints, on that file system too. From those that an interrupted run of the same
-        training left there it goes on, to the network of an unbroken one.
+        training left there it goes on, to the network of an unbroken one. With another rate it
+        goes on too, as if that had been the rate from the beginning of the schedule.
     train, held_back : tuple of int, optional
         First image and the one after the last of what is learnt from, by default all, and of what
         each epoch is judged by.
@@ -117,7 +119,8 @@ def train_network(
             f"{settings.batch}; give more, or make the batch smaller."
         )
     rows = read_rows(path, learner.needs)
-    owner = {"settings": asdict(settings), "train": train, "learner": repr(learner)}
+    fixed = {name: each for name, each in asdict(settings).items() if name not in ADJUSTABLE}
+    owner = {"settings": fixed, "train": train, "learner": repr(learner)}
     own_checkpoints(folder, owner | {"stack": _digest(reader, rows)})
     before = last_checkpoint(folder, tensors=False)
     left = (settings.epochs * steps - (before.steps(steps) if before else 0)) * settings.batch
