@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from hpdp_dask.cluster import connect
+from hpdp_dask.cluster import connect, local
 from hpdp_dask.numerics.arrays import has_gpu
 
 TEST_DATA = Path(
     os.environ.get("HPDP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
 )
+
+
+# Clusters that two processes of tests start in the same moment would find the same port free, and a
+# socket that is left behind by the one that comes second is a warning, so an error.
+local.DASHBOARD_PORT += int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 @pytest.fixture(scope="session")

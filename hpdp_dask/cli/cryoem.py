@@ -43,7 +43,8 @@ def simulate_command(
         typer.Option(help="Measured CTFs: a .star file, or an .npz of cryoDRGN's rows."),
     ] = None,
     defocus: Annotated[
-        tuple[float, float], typer.Option(help="Least and greatest defocus, Å, without --ctf.")
+        tuple[float, float],
+        typer.Option(metavar="LEAST GREATEST", help="Defocus, Å, without --ctf."),
     ] = (8000.0, 22000.0),
     shift_sigma: Annotated[
         float, typer.Option(help="Standard deviation of the shifts along x and y, Å.")
@@ -61,7 +62,10 @@ def simulate_command(
     ] = None,
     hinge: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Turn the domain by any angle between two, degrees."),
+        typer.Option(
+            metavar="LEAST GREATEST",
+            help="Turn the domain by any angle between two, degrees.",
+        ),
     ] = None,
     states: Annotated[
         str | None,

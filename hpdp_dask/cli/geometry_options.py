@@ -21,7 +21,7 @@ Distance = Annotated[float | None, typer.Option(help="Of the detector, m.", rich
 PixelSize = Annotated[float | None, typer.Option(help="m.", rich_help_panel=_PANEL)]
 Center = Annotated[
     tuple[float, float] | None,
-    typer.Option(help="Column and row of the beam, pixels from 0.", rich_help_panel=_PANEL),
+    typer.Option(metavar="COLUMN ROW", help="Of the beam, pixels from 0.", rich_help_panel=_PANEL),
 ]
 Like = Annotated[
     Path | None,

@@ -120,8 +120,8 @@ def import_command(
     center: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            help="Column and row of the beam on a flat detector, pixels from 0; by default the "
-            "middle.",
+            metavar="COLUMN ROW",
+            help="Of the beam on a flat detector, pixels from 0; by default the middle.",
             rich_help_panel=FRAMES,
         ),
     ] = None,

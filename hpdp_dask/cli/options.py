@@ -23,7 +23,8 @@ Symmetry = Annotated[
     str, typer.Option(help="Point group in RELION's setting: C1, C4, D2, T, O, I1, ...")
 ]
 Truth = Annotated[Path | None, typer.Option(help="A map to compare with, for simulated particles.")]
-Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+#: In the range that NumPy, scikit-learn and PyTorch all take.
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")]
 OutputFolder = Annotated[
     Path, typer.Option("--output", "-o", help="The folder to write.", show_default=False)
 ]

@@ -7,11 +7,14 @@ import gc
 import inspect
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -95,17 +98,53 @@ class Where:
         if self.performance_report is not None:
             reports.check_report(self.performance_report)
         try:
-            with connect(
-                self.cluster,
-                workers=self.workers,
-                memory_limit=self.memory_limit,
-                wait=self.wait,
-            ) as client:
+            with ExitStack() as stack:
+                here = self.cluster in ("local", "local-cuda")
+                with _interrupts_at_the_end() if here else nullcontext():
+                    client = stack.enter_context(
+                        connect(
+                            self.cluster,
+                            workers=self.workers,
+                            memory_limit=self.memory_limit,
+                            wait=self.wait,
+                        )
+                    )
                 print(f"Dashboard: {client.dashboard_link}", flush=True)
                 with reports.performance_report(client, self.performance_report, called()):
                     yield client
         except KeyboardInterrupt as interrupt:
             raise Interrupted(interrupt) from interrupt
+
+
+@contextmanager
+def _interrupts_at_the_end() -> Iterator[None]:
+    """Raise at the end an interrupt that comes meanwhile; a second one is raised at once.
+
+    Worker processes that are half started cannot be ended in order.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        restore()
+
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in signals}
+    for each in signals:
+        signal.signal(each, note)
+    try:
+        yield
+    finally:
+        restore()
+    for number in came:
+        signal.raise_signal(number)
 
 
 def runs_on_a_cluster(command: Callable[..., None]) -> Callable[..., None]:

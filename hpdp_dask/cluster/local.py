@@ -17,6 +17,7 @@ import signal
 import socket
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from multiprocessing import active_children, forkserver
 from typing import Any
@@ -179,27 +180,30 @@ def _start(workers: list[dict[str, Any]], method: str) -> Client:
         stack.enter_context(
             dask.config.set({**SETTINGS, "distributed.worker.multiprocessing-method": method})
         )
-        cluster = SpecCluster(
-            name="hpdp",
-            scheduler={
-                "cls": Scheduler,
-                "options": {
-                    "host": HOST,
-                    "protocol": "tcp://",
-                    "dashboard": False,
-                    "dashboard_address": f"{HOST}:{_free_port(DASHBOARD_PORT)}",
+        with warnings.catch_warnings():
+            # a command that starts in the same moment may take the port first; then it is another
+            warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
+            cluster = SpecCluster(
+                name="hpdp",
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {
+                        "host": HOST,
+                        "protocol": "tcp://",
+                        "dashboard": False,
+                        "dashboard_address": f"{HOST}:{_free_port(DASHBOARD_PORT)}",
+                    },
                 },
-            },
-            workers={
-                index: {"cls": Nanny, "options": common | options}
-                for index, options in enumerate(workers)
-            },
-            # what `cluster.scale` adds; a worker of a device more has no device
-            worker={"cls": Nanny, "options": common | workers[0]}
-            if method == "forkserver"
-            else None,
-            silence_logs=logging.CRITICAL,
-        )
+                workers={
+                    index: {"cls": Nanny, "options": common | options}
+                    for index, options in enumerate(workers)
+                },
+                # what `cluster.scale` adds; a worker of a device more has no device
+                worker={"cls": Nanny, "options": common | workers[0]}
+                if method == "forkserver"
+                else None,
+                silence_logs=logging.CRITICAL,
+            )
         stack.callback(cluster.close)
         show_at_first_visit(cluster.scheduler)
         client = LocalClient(cluster)

@@ -87,6 +87,8 @@ def select(
     """
     folder, output = Path(folder).absolute(), Path(output).absolute()
     scores = read_scores(folder)
+    if (folder / "particles.zarr").resolve().is_relative_to(output.resolve()):
+        raise InputError(f"{output}: the output is the input; give the new stack another name.")
     chosen = _choose(folder, scores, classes, min_score)
     found = open_stack(folder / "particles.zarr")
     stack = _classified(folder, found)

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from hpdp_dask.dataflow.blocks import map_images, read_images, store_images
+from hpdp_dask.errors import InputError
 from hpdp_dask.formats.particles import SourceTables
 from hpdp_dask.stacks.layout import plan, read_layout
 from hpdp_dask.stacks.store import new_stack, staging
@@ -55,9 +56,11 @@ def keep_particles(
     Raises
     ------
     InputError
-        The output exists, or the images cannot be read.
+        The output exists or is the stack itself, or the images cannot be read.
     """
     path = Path(stack.attrs["path"])
+    if path.resolve().is_relative_to(output.resolve()):
+        raise InputError(f"{output}: the output is the input; give the new stack another name.")
     layout = read_layout(path)
     described = (
         stack.drop_vars("images")

@@ -249,7 +249,9 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def central_slices(volume: np.ndarray, pixel_size: float, caption: str) -> Panels:
+def central_slices(
+    volume: np.ndarray, pixel_size: float, caption: str, *, signed: bool = False
+) -> Panels:
     """Show the slices through the centre of a map across z, y and x, on one grey scale.
 
     Parameters
@@ -258,6 +260,8 @@ def central_slices(volume: np.ndarray, pixel_size: float, caption: str) -> Panel
     pixel_size : float
         Å.
     caption : str
+    signed : bool, optional
+        Of a difference: zero is mid-grey.
 
     Returns
     -------
@@ -265,7 +269,7 @@ def central_slices(volume: np.ndarray, pixel_size: float, caption: str) -> Panel
     """
     slices = [np.take(volume, volume.shape[axis] // 2, axis) for axis, *_ in _VIEWS]
     labels = [f"{across} = {volume.shape[axis] // 2}" for axis, across, *_ in _VIEWS]
-    return _views(slices, labels, "Central slice", pixel_size, caption)
+    return _views(slices, labels, "Central slice", pixel_size, caption, signed)
 
 
 def outlined_slices(
@@ -293,9 +297,14 @@ def projections(volume: np.ndarray, pixel_size: float, caption: str) -> Panels:
 
 
 def _views(
-    images: Sequence[np.ndarray], labels: Sequence[str], what: str, pixel_size: float, caption: str
+    images: Sequence[np.ndarray],
+    labels: Sequence[str],
+    what: str,
+    pixel_size: float,
+    caption: str,
+    signed: bool = False,
 ) -> Panels:
-    limits = _grey_limits(np.concatenate([image.ravel() for image in images]))
+    limits = _grey_limits(np.concatenate([image.ravel() for image in images]), signed)
     panels = [
         to_panel(
             image,
@@ -310,7 +319,12 @@ def _views(
 
 
 def image_gallery(
-    images: np.ndarray, pixel_size: float, labels: Sequence[str], caption: str
+    images: np.ndarray,
+    pixel_size: float,
+    labels: Sequence[str],
+    caption: str,
+    *,
+    signed: bool = False,
 ) -> Panels:
     """Show images, particles or class averages, each on its own grey scale.
 
@@ -322,20 +336,26 @@ def image_gallery(
     labels : sequence of str
         One under each image.
     caption : str
+    signed : bool, optional
+        Of differences: zero is mid-grey, on one scale for all.
 
     Returns
     -------
     Panels
     """
+    common = _grey_limits(np.asarray(images).ravel(), signed) if signed else None
     panels = [
-        to_panel(image, pixel_size, _grey_limits(image), label, f"Image {label}")
+        to_panel(image, pixel_size, common or _grey_limits(image), label, f"Image {label}")
         for image, label in zip(images, labels, strict=True)
     ]
     return Panels(tuple(panels), caption, columns=6)
 
 
-def _grey_limits(values: np.ndarray) -> tuple[float, float]:
+def _grey_limits(values: np.ndarray, signed: bool = False) -> tuple[float, float]:
     """Give the values to draw black and white; single pixels may go beyond."""
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, (0.5, 99.8)) if len(known) else (0.0, 1.0)
+    if signed:
+        high = max(-low, high)
+        low = -high
     return float(low), float(high)

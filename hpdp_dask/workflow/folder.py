@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpdp_dask.errors import InputError
+from hpdp_dask.errors import BEGIN_ANEW, InputError
 from hpdp_dask.stacks.claim import claimed
 from hpdp_dask.workflow.left_over import SCRATCH, holds_anything, holds_work, went_before
 from hpdp_dask.workflow.record import (
@@ -179,6 +179,11 @@ def output_folder(
     with claimed(partial, target):
         try:
             record.resumed = resume and went_before(partial, record, adjustable)
+            if not resume and holds_work(partial / SCRATCH):
+                record.warnings = [
+                    f"Begun anew: what an interrupted run had left in {partial} was removed, "
+                    "since --resume was left out."
+                ]
             _clear(partial, keep_scratch=record.resumed)
             run = RunFolder(partial, target, record)
             write_run(record, partial)
@@ -187,6 +192,8 @@ def output_folder(
             record.ended = datetime.now(UTC)
             write_run(record, partial)
         except InputError as error:
+            if str(error).endswith(BEGIN_ANEW):
+                raise
             # hours of sums must not go because a worker was too small or an option wrong
             if holds_work(partial / SCRATCH):
                 raise InputError(

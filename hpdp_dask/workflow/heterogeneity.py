@@ -93,7 +93,10 @@ def run_heterogeneity_training(
         If the stack or a setting is not as it must be, or the training failed.
     """
     stack = open_stack(stack_path)
-    check_settings(stack, settings)
+    architecture = check_settings(stack, settings)
+    # what is done, not what was left to default
+    encoder = architecture.encoder if settings.zdim else None
+    settings = replace(settings, linear=architecture.linear, encoder=encoder)
     with output_folder(
         output,
         command=command,

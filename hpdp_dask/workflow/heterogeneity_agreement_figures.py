@@ -143,7 +143,8 @@ def _volumes_section(volumes: VolumeAgreement) -> Section:
     for what, made in (("Volumes", flat), ("Differences", differences)):
         for name, mine in zip(HALVES, made, strict=True):
             caption = f"{what} by the {name} training, projected along z"
-            figures.append(image_gallery(mine, pixel_size, names, caption))
+            signed = what == "Differences"
+            figures.append(image_gallery(mine, pixel_size, names, caption, signed=signed))
     text = (
         "At each place the same images tell where it is in either latent space, in order along "
         "the first principal component. No image is in both volumes, so that the FSC tells of "

@@ -181,7 +181,9 @@ def _component(
         surface_gallery(volumes, size, colours, labels, "Along y; x →, z ↑", axis=1),
         central_slices(volumes[0], size, "Central slices of the first volume"),
         central_slices(volumes[-1], size, "Central slices of the last volume"),
-        central_slices(volumes[-1] - volumes[0], size, "Central slices of their difference"),
+        central_slices(
+            volumes[-1] - volumes[0], size, "Central slices of their difference", signed=True
+        ),
     ]
     return Section(
         f"Volumes along component {place}",
@@ -228,6 +230,7 @@ def _landscape(shown: Shown, landscape: Landscape) -> Section:
             component,
             landscape.voxel_size,
             f"Volume component {k}: central slices of what volumes differ by",
+            signed=True,
         )
         for k, component in enumerate(landscape.components[:2], start=1)
     ]

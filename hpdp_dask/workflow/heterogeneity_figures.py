@@ -47,16 +47,18 @@ def report_sections(learnt: Learnt, volumes: Sequence[np.ndarray]) -> list[Secti
         ]
         columns = (
             "Number",
-            "Share of the variance, principal component",
-            "Spread of the images, latent axis",
-            "Mean width of an image's posterior",
+            "Variance of component",
+            "Spread along axis",
+            "Width of posteriors",
         )
         sections += [
             Section(
                 "Latent space",
                 "A point for each particle. Volumes below were made at the numbered ones. An axis "
                 "along which images spread no more than the posterior of each is wide holds "
-                "nothing but noise.",
+                "nothing but noise. The table gives the share of the variance that each principal "
+                "component has, and along each latent axis the spread of the images and the mean "
+                "width of their posteriors.",
                 [latent_chart(learnt.z, len(volumes))],
                 Table(columns, rows),
             ),
@@ -66,7 +68,10 @@ def report_sections(learnt: Learnt, volumes: Sequence[np.ndarray]) -> list[Secti
                 [
                     _row(volumes, 0, pixel_size, "Along z"),
                     _row(volumes, 2, pixel_size, "Along x"),
-                    _row([each - middle for each in volumes], 0, pixel_size, "Differences along z"),
+                    _row(
+                        *([each - middle for each in volumes], 0, pixel_size),
+                        *("Differences along z", True),
+                    ),
                 ],
             ),
         ]
@@ -143,13 +148,16 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Chart:
         )
         axes.set(xlabel="Epoch", ylabel="Mean over samples")
         axes.ticklabel_format(useOffset=False)
-        axes.legend(loc="upper right")
+        # above the lines, which may be anywhere
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2)
         return to_chart(
             figure, "Loss by epoch", f"Line chart of the loss over {len(epochs)} epochs."
         )
 
 
-def _row(volumes: Sequence[np.ndarray], axis: int, pixel_size: float, caption: str) -> Panels:
+def _row(
+    volumes: Sequence[np.ndarray], axis: int, pixel_size: float, caption: str, signed: bool = False
+) -> Panels:
     images = np.stack([each.sum(axis) for each in volumes])
     names = [str(number) for number in range(1, len(volumes) + 1)]
-    return image_gallery(images, pixel_size, names, caption)
+    return image_gallery(images, pixel_size, names, caption, signed=signed)

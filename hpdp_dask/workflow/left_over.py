@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from hpdp_dask.errors import InputError
+from hpdp_dask.errors import BEGIN_ANEW, InputError
 from hpdp_dask.workflow.record import RunRecord, read_run
 
 #: Folder for what a stage can go on from; it is gone from the finished output.
@@ -21,7 +21,7 @@ _WORK = ("leaf-*.npy", "start.npz", "directions*.npz", "shots.zarr")
 def went_before(partial: Path, record: RunRecord, adjustable: Collection[str]) -> bool:
     """Tell whether the hidden folder holds what an interrupted run of the same work left.
 
-    If so, the record is told of parameters that were adjusted, then or now.
+    If so, the record is told of parameters that were adjusted, then or now; if not, why.
 
     Raises
     ------
@@ -32,17 +32,19 @@ def went_before(partial: Path, record: RunRecord, adjustable: Collection[str]) -
         return False
     try:
         before = read_run(partial)
-    except InputError:
+    except InputError as error:
+        record.warnings = [f"Begun anew, in spite of --resume: {error}"]
         return False
     earlier, now = _work_of(before, adjustable), _work_of(record, adjustable)
     different = [name for name, value in now.items() if earlier[name] != value]
-    if different and holds_work(partial / SCRATCH):
-        raise InputError(
-            f"{partial}: holds what a run with other {', '.join(different)} left, which --resume "
-            "cannot go on from; call it as that run was called, or leave out --resume to begin "
-            "anew."
-        )
     if different:
+        refusal = (
+            f"{partial}: holds what a run with other {', '.join(different)} left, which --resume "
+            f"cannot go on from ({_tell_differences(earlier, now)})"
+        )
+        if holds_work(partial / SCRATCH):
+            raise InputError(f"{refusal}; call it as that run was called, or {BEGIN_ANEW}")
+        record.warnings = [f"Begun anew, in spite of --resume: {refusal}."]
         return False
     was, is_now = _by_name(before.parameters), _by_name(record.parameters)
     told = [
@@ -61,7 +63,7 @@ def _work_of(record: RunRecord, adjustable: Collection[str]) -> dict[str, Any]:
     change it.
     """
     return {
-        "command": list(takewhile(str.isidentifier, record.command[1:3])),
+        "command": " ".join(takewhile(str.isidentifier, record.command[1:3])),
         "parameters": {
             name: value
             for name, value in _by_name(record.parameters).items()
@@ -71,6 +73,23 @@ def _work_of(record: RunRecord, adjustable: Collection[str]) -> dict[str, Any]:
         "inputs": [source.sha256 for source in record.inputs],
         "version": record.versions["hpdp_dask"],
     }
+
+
+def _tell_differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what is not equal in the work of two runs, with both values."""
+    told = []
+    for name, value in now.items():
+        if name == "inputs":  # digests would tell nobody anything
+            if earlier[name] != value:
+                told.append("the inputs were others, or had other contents")
+            continue
+        was, is_now = (_by_name({name: each}) for each in (earlier[name], value))
+        told += [
+            f"{each.removeprefix('parameters.')} was {was.get(each)}, is now {is_now.get(each)}"
+            for each in {**was, **is_now}
+            if was.get(each) != is_now.get(each)
+        ]
+    return "; ".join(told)
 
 
 def _by_name(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,6 +28,7 @@ RUN_FILE = "run.json"
 _PACKAGES = (
     ("hpdp_dask", "hpdp-dask"),
     *((name, name) for name in ("numpy", "scipy", "dask", "distributed", "zarr", "numba")),
+    *((name, name) for name in ("torch", "safetensors", "scikit-learn", "umap-learn")),
     *(("cupy", name) for name in ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")),
 )
 

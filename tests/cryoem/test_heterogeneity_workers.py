@@ -30,15 +30,18 @@ def stack(tmp_path_factory):
     return path
 
 
-def test_workers_train_to_the_same_loss(stack, client, tmp_path):
-    # all frequencies, since which ones are chosen is no matter of workers but what is added to
-    # latent variables by chance is
+@pytest.mark.parametrize("linear", [True, False])
+def test_workers_learn_what_one_process_learns(stack, client, tmp_path, linear):
+    """Which frequencies are chosen, and what chance adds to latent variables, is each image's."""
     settings = HeterogeneitySettings(
         zdim=2,
         width=16,
         layers=1,
-        samples=0,
-        training=TrainingSettings(epochs=3, batch=20, rate=2e-3, decay=0.0, seed=1),
+        samples=60,
+        linear=linear,
+        training=TrainingSettings(
+            epochs=3, batch=20, rate=2e-3, decay=0.0, seed=1, precision="float32"
+        ),
     )
     said, histories = [], []
     for name, where in (("one", None), ("two", client)):
@@ -48,9 +51,8 @@ def test_workers_train_to_the_same_loss(stack, client, tmp_path):
         record = json.loads((tmp_path / name / "run.json").read_text())
         histories.append(record["results"]["history"])
     for alone, together in zip(*histories, strict=True):
-        error = pytest.approx(alone["losses"]["error"], rel=0.01)
-        assert together["losses"]["error"] == error
+        assert together["losses"] == pytest.approx(alone["losses"], rel=1e-3)
         assert 0.0 <= together["waited"] <= 1.0
     assert sum(line.startswith("Epoch 3: error") for line in said) == 2
     z = [np.load(tmp_path / name / "z.npy") for name in ("one", "two")]
-    assert np.corrcoef(z[0].ravel(), z[1].ravel())[0, 1] > 0.99
+    assert np.abs(z[1] - z[0]).max() < 1e-3 * z[0].std()

@@ -101,6 +101,14 @@ def test_what_is_not_there_is_refused(
     assert not (tmp_path / "good.zarr").exists()
 
 
+@pytest.mark.parametrize("output", ["particles.zarr", "classes/particles.zarr", "classes"])
+def test_its_own_input_is_never_replaced(folder: Path, tmp_path: Path, output: str) -> None:
+    with pytest.raises(InputError, match="the output is the input"):
+        select(folder, tmp_path / output, classes=[1], overwrite=True)
+    assert open_stack(tmp_path / "particles.zarr").sizes["particle"] == NUMBER
+    assert open_stack(folder / "particles.zarr").sizes["particle"] == NUMBER
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="classify2d made"):
         select(tmp_path, tmp_path / "good.zarr")

@@ -255,8 +255,8 @@ def test_rate_rises_and_falls():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"rate": 0.0}, "rate is 0"),
+        ({"epochs": 0}, "^--epochs is 0"),
+        ({"rate": 0.0}, "^--rate is 0"),
         ({"precision": "float8"}, "float32, bfloat16"),
     ],
 )

@@ -23,7 +23,8 @@ def select_command(
         bool, typer.Option("--unsure", help="Labelled frames that the classifier rejects, too.")
     ] = False,
     size: Annotated[
-        tuple[float, float] | None, typer.Option(help="Least and greatest diameter, Å.")
+        tuple[float, float] | None,
+        typer.Option(metavar="LEAST GREATEST", help="Of the diameter, Å."),
     ] = None,
     min_size_score: Annotated[
         float | None, typer.Option(help="Least fidelity of the size.")

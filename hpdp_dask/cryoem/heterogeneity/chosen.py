@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from hpdp_dask.cryoem.heterogeneity.table import (
     PARTICLES_FILE,
     read_rows,
     stack_of,
+    trained_input,
 )
 from hpdp_dask.cryoem.heterogeneity.volumes import read_latent
 from hpdp_dask.cryoem.subset import keep_particles
@@ -32,18 +34,42 @@ def check_chosen(folder: Path, output: Path, stack: Path | None, overwrite: bool
     Raises
     ------
     InputError
-        The name ends in something else than `SUFFIXES`, the output is there, or the stack is gone.
+        The name ends in something else than `SUFFIXES`, the output is there, has no folder to hold
+        it or would harm the training or its stack, or the stack is gone.
     """
     if output.suffix not in SUFFIXES:
         raise InputError(
             f"{output}: the name must end in .zarr (a stack with the images) or .star (the "
             "particles alone, for other programs)."
         )
+    if not os.path.isdir(output.absolute().parent):
+        raise InputError(
+            f"{output}: the folder {output.parent} to hold it does not exist; make it first."
+        )
+    _check_inputs_stay(folder, output, stack)
     if output.suffix == ".zarr":
         check_output(output, overwrite)
         stack_of(folder, stack)
     elif output.exists() and not (overwrite and output.is_file()):
         raise InputError(f"{output} exists; give another name, or --overwrite to replace a file.")
+
+
+def _check_inputs_stay(folder: Path, output: Path, stack: Path | None) -> None:
+    """Refuse an output that would take the place of an input, or be put into one."""
+    # the stack of the record too: one that is given may be a copy of it
+    stacks = [Path(trained_input(folder)["path"]), *([stack] if stack is not None else [])]
+    target = output.resolve()
+    for source in (folder / PARTICLES_FILE, folder, *stacks):
+        if source.resolve().is_relative_to(target):
+            raise InputError(
+                f"{output}: replacing this would remove the input {source}; choose another name "
+                "for the output."
+            )
+        if target.is_relative_to(source.resolve()):
+            raise InputError(
+                f"{output}: is inside the input {source}, which must stay as it is; choose another "
+                "place for the output."
+            )
 
 
 def write_chosen(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+from hpdp_dask.errors import BEGIN_ANEW, InputError
 from hpdp_dask.numerics import fourier, slices
 from hpdp_dask.numerics.fourier import HalfPlane
 from hpdp_dask.numerics.shells import power_spectrum
@@ -57,14 +59,27 @@ class Directions:
 
     @staticmethod
     def read(path: Path) -> Directions:
-        """Read what `save` wrote."""
-        with np.load(path) as file:
-            mean, directions, noise, spread, radius = (file[name] for name in _FIELDS)
-            found = Directions(mean, directions, noise, spread, int(radius))
-            if "halves" not in file:
-                return found
-            halves, joined, reach = (file[name] for name in _FINE)
-            return replace(found, halves=halves, joined=joined, reach=int(reach))
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            The file is damaged.
+        """
+        try:
+            # NumPy leaves a file open that it cannot read
+            with path.open("rb") as stored, np.load(stored) as file:
+                mean, directions, noise, spread, radius = (file[name] for name in _FIELDS)
+                found = Directions(mean, directions, noise, spread, int(radius))
+                if "halves" not in file:
+                    return found
+                halves, joined, reach = (file[name] for name in _FINE)
+                return replace(found, halves=halves, joined=joined, reach=int(reach))
+        except (ValueError, TypeError, KeyError, IndexError, EOFError, BadZipFile):
+            raise InputError(
+                f"{path}: is damaged, expected the mean and the directions that an earlier part "
+                f"of the run wrote; {BEGIN_ANEW}"
+            ) from None
 
 
 _FIELDS = ("mean", "directions", "noise", "spread", "radius")

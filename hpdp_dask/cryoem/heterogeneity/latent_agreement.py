@@ -125,7 +125,7 @@ def volume_agreement(halves: tuple[HalfTraining, HalfTraining], places: int) -> 
     points = np.stack([both[:, :zdim], both[:, zdim:]])
     volumes = np.stack(
         [
-            [half.conformations.volume(point) for point in mine]
+            list(half.conformations.volumes(mine))
             for half, mine in zip(halves, points, strict=True)
         ]
     )

@@ -86,6 +86,9 @@ class ConformationLearner:
             batch = {"seen": posterior, "posterior": posterior} | batch
         if randoms is not None:
             batch |= self._chosen(seen, observed, plane, rows, randoms)
+            if self.architecture.zdim:
+                draws = [random.standard_normal(self.architecture.zdim) for random in randoms]
+                batch["draw"] = np.array(draws, np.float32)
         return batch
 
     def _seen(

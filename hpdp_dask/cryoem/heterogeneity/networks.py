@@ -160,7 +160,9 @@ class HeterogeneityNetwork(nn.Module):
         Parameters
         ----------
         batch : mapping
-            What `encode` needs; `coordinates` (n, m, 3); `target` (n, m, 2): what is to be
+            What `encode` needs; `draw` (n, zdim), normal random numbers of each image's own, so
+            that which worker it is shown to, and with which others, changes nothing;
+            `coordinates` (n, m, 3); `target` (n, m, 2): what is to be
             explained; `contrast` (n, m): what the decoder's output is multiplied by; `weight`
             (n, m): of each sample, so that the sum is the mean over all samples of an image;
             `linear` (n, zdim, m, 2), with a linear start.
@@ -178,7 +180,7 @@ class HeterogeneityNetwork(nn.Module):
         explained: Tensor | float = 0.0
         if self.architecture.zdim:
             mean, log_variance = self.encode(batch)
-            drawn = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+            drawn = mean + torch.exp(0.5 * log_variance) * batch["draw"]
             latent = drawn * self.scale
             divergence = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1.0).sum(1)
             if self.architecture.linear:

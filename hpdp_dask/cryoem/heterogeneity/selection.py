@@ -170,12 +170,11 @@ def select_rows(
 
 def _column(table: pd.DataFrame, name: str) -> np.ndarray:
     if name not in table:
-        made = name.startswith(("umap", "cluster", "landscape"))
-        hint = (
-            "call hpdp cryoem heterogeneity analyze first"
-            if made
-            else "the columns are " + (", ".join(map(str, table.columns)))
-        )
+        hint = "the columns are " + ", ".join(map(str, table.columns))
+        if name.startswith("landscape") and "landscape_cluster" not in table:
+            hint = "call hpdp cryoem heterogeneity analyze with a --landscape first"
+        elif name.startswith(("umap", "cluster")) and "cluster" not in table:
+            hint = "call hpdp cryoem heterogeneity analyze first"
         raise InputError(f"the table of images has no column {name}; {hint}.")
     values = table[name]
     if values.dtype.kind not in "fiub":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpdp_dask.cryoem.heterogeneity.volumes import read_latent
+from hpdp_dask.cryoem.heterogeneity.volumes import read_latent, read_points
 from hpdp_dask.errors import InputError
 from hpdp_dask.formats import star_labels
 from hpdp_dask.formats.star_text import Columns, read_blocks
@@ -88,7 +88,7 @@ def new_table(folder: Path) -> pd.DataFrame:
             "a --zdim of 1 or more."
         )
     z = read_latent(folder)
-    widths = np.load(folder / _WIDTHS)
+    widths = read_points(folder / _WIDTHS)
     if widths.shape != z.shape:
         raise InputError(
             f"{folder / _WIDTHS}: its shape is {widths.shape}, that of z.npy {z.shape}; they are "

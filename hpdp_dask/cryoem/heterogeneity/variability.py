@@ -99,8 +99,8 @@ def network_variability(
     """
     chosen = np.random.default_rng(seed).choice(len(z), min(number, len(z)), replace=False)
     mean = square = None
-    for count, image in enumerate(np.sort(chosen), start=1):
-        volume = conformations.volume(z[image]).astype(np.float64)
+    for count, made in enumerate(conformations.volumes(z[np.sort(chosen)]), start=1):
+        volume = made.astype(np.float64)
         if mean is None or square is None:
             mean, square = volume, np.zeros_like(volume)
         else:

@@ -72,6 +72,7 @@ class VolumeMaker:
             raise ValueError(f"the box is {box}, expected an even number from 4 to {full}")
         self.box = box
         self.voxel_size = conformations.pixel_size * full / box
+        self._architecture = conformations.architecture
         self._scale = conformations.network.get_buffer("scale")
         self._decoder = conformations.network.decoder
         self._rest = deepcopy(self._decoder.layers)
@@ -133,9 +134,12 @@ class VolumeMaker:
             [z, y, x], in the images' grey scale, cut to the sphere that images show; without the
             frequencies that so few voxels do not hold.
         """
-        made = self._make(np.asarray(points, dtype=np.float32), lambda: True)
-        assert made is not None
-        return made
+        points = np.asarray(points, dtype=np.float32)
+        lot = volumes_per_task(self._architecture, self.box)
+        for low in range(0, len(points), lot):
+            made = self._make(points[low : low + lot], lambda: True)
+            assert made is not None
+            yield from made
 
     def _make(
         self, points: np.ndarray, is_wanted: Callable[[], bool]

@@ -124,7 +124,7 @@ def read_conformations(folder: Path) -> Conformations:
     InputError
         There are none, PyTorch is missing, or the weights are not those that `run.json` tells of.
     """
-    described = _described(folder)
+    described = _results(folder)[NETWORKS]
     path = folder / WEIGHTS_FILE
     try:
         written = path.read_bytes()
@@ -170,18 +170,19 @@ def read_conformations(folder: Path) -> Conformations:
         ) from error
 
 
-def _described(folder: Path) -> Mapping[str, Any]:
+def _results(folder: Path) -> Mapping[str, Any]:
+    """Read the results of a training from its `run.json`; `NETWORKS` is among them."""
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        described = record["results"][NETWORKS]
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+        if isinstance(results[NETWORKS]["architecture"], Mapping):
+            return dict(results)
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder}: no folder that hpdp cryoem heterogeneity train made (run.json tells of no "
-            "networks)."
-        ) from None
-    assert isinstance(described, Mapping)
-    return described
+        pass
+    raise InputError(
+        f"{folder}: no folder that hpdp cryoem heterogeneity train made (run.json tells of no "
+        "networks)."
+    )
 
 
 def read_latent(folder: Path) -> np.ndarray:
@@ -190,9 +191,18 @@ def read_latent(folder: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        They cannot be read.
+        They cannot be read, or are not as many as the training made.
     """
-    return read_points(folder / LATENT_FILE)
+    results, path = _results(folder), folder / LATENT_FILE
+    z = read_points(path)
+    number = results.get("particles", len(z))
+    zdim = results[NETWORKS]["architecture"].get("zdim")
+    if z.shape != (number, zdim):
+        raise InputError(
+            f"{path}: its shape is {z.shape}, but run.json tells of {(number, zdim)}; this file of "
+            "the training was damaged or replaced, copy the whole folder again."
+        )
+    return z
 
 
 def read_points(path: Path, zdim: int | None = None) -> np.ndarray:
@@ -202,7 +212,8 @@ def read_points(path: Path, zdim: int | None = None) -> np.ndarray:
     ----------
     path : Path
     zdim : int, optional
-        How many numbers each must have.
+        How many numbers each must have. An array of one axis is one point, or as many of one
+        dimension if this is 1.
 
     Returns
     -------
@@ -214,19 +225,36 @@ def read_points(path: Path, zdim: int | None = None) -> np.ndarray:
         It cannot be read, or holds something else.
     """
     try:
-        points = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, ndmin=2)
-        points = np.atleast_2d(np.asarray(points, dtype=np.float32))
+        values = _read_array(path) if path.suffix == ".npy" else _read_text(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except (ValueError, TypeError):
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError:
+        values = np.empty(0)
+    if not values.size or values.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: holds no points of the latent space, expected an .npy or a text file with "
-            "as many numbers in each row as it has dimensions."
-        ) from None
+            "as many real numbers in each row as it has dimensions."
+        )
+    with np.errstate(over="ignore"):
+        points = values.astype(np.float32)
+    points = points[:, None] if points.ndim == 1 and zdim == 1 else np.atleast_2d(points)
     if points.ndim != 2 or (zdim is not None and points.shape[1] != zdim):
         raise InputError(
             f"{path}: its shape is {points.shape}, expected (points, {zdim or 'dimensions'})."
         )
     if not np.isfinite(points).all():
-        raise InputError(f"{path}: holds numbers that are not finite.")
+        raise InputError(
+            f"{path}: holds numbers that are not finite, or too large for single precision."
+        )
     return points
+
+
+def _read_array(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _read_text(path: Path) -> np.ndarray:
+    rows = [line.split("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+    # of nothing but blanks and comments NumPy would warn
+    return np.loadtxt(rows, ndmin=2) if any(map(str.strip, rows)) else np.empty(0)

@@ -216,8 +216,14 @@ def computing(precision: str, device: str) -> Any:
     """Give the context in which a network computes with a precision."""
     import torch
 
-    half = precision == "bfloat16" or (precision == "fastest" and multiplies_halves(device))
+    half = precision_on(precision, device) == "bfloat16"
     return torch.autocast(device, torch.bfloat16, enabled=half)
+
+
+def precision_on(precision: str, device: str) -> str:
+    """Say what a precision is on a device: *float32* or *bfloat16*."""
+    fastest = "bfloat16" if multiplies_halves(device) else "float32"
+    return fastest if precision == "fastest" else precision
 
 
 @lru_cache

@@ -131,14 +131,15 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "threads", "window_bytes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected 1 or more.")
+        for name in ("--epochs", "--batch", "--threads", "window_bytes"):
+            value = getattr(self, name.removeprefix("--"))
+            if value < 1:
+                raise InputError(f"{name} is {value}, expected 1 or more.")
         if self.epochs > 999:
-            raise InputError(f"epochs is {self.epochs}, expected at most 999.")
+            raise InputError(f"--epochs is {self.epochs}, expected at most 999.")
         if not self.rate > 0:
-            raise InputError(f"rate is {self.rate}, expected a number above 0; 0.001 is usual.")
+            raise InputError(f"--rate is {self.rate}, expected a number above 0; 0.001 is usual.")
         if self.precision not in PRECISIONS:
             raise InputError(
-                f"precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}."
+                f"--precision is {self.precision!r}, expected one of {', '.join(PRECISIONS)}."
             )

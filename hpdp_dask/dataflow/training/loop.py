@@ -15,6 +15,7 @@ from hpdp_dask.dataflow.training.apply import (
     apply_network,
     best_device,
     enough_memory,
+    precision_on,
     read_rows,
     too_little_memory,
 )
@@ -171,6 +172,7 @@ def run_rank(
         row = {
             "epoch": epoch + 1,
             "rate": settings.rate,
+            "precision": precision_on(settings.precision, device),
             "seconds": tally.seconds,
             "images_per_second": shown / tally.seconds,
             "waited": tally.waited / tally.seconds,
@@ -207,7 +209,7 @@ def _begin(
     fewest = fewest_images(network)
     if job.settings.batch < fewest:
         raise InputError(
-            f"batch is {job.settings.batch}, expected {fewest} or more: the network takes means "
+            f"--batch is {job.settings.batch}, expected {fewest} or more: the network takes means "
             "over the images of a batch."
         )
     # biases and the scales of normalisations are not drawn to zero

@@ -40,7 +40,7 @@ class Trained:
     network : torch.nn.Module
         On the CPU, to be applied.
     history : list of dict
-        Of each epoch: `epoch`, `rate` (the highest of the schedule), `seconds`,
+        Of each epoch: `epoch`, `rate` (the highest of the schedule), `precision`, `seconds`,
         `images_per_second`, `waited` (share of the time that was spent waiting for images, mean
         of the workers), `losses` (mean of each part over all images), `scores` (of what was held
         back).
