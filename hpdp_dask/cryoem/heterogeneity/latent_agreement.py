@@ -124,10 +124,7 @@ def volume_agreement(halves: tuple[HalfTraining, HalfTraining], places: int) -> 
     both = points_along(np.concatenate([each.z for each in halves], axis=1), places)
     points = np.stack([both[:, :zdim], both[:, zdim:]])
     volumes = np.stack(
-        [
-            list(half.conformations.volumes(mine))
-            for half, mine in zip(halves, points, strict=True)
-        ]
+        [list(half.conformations.volumes(mine)) for half, mine in zip(halves, points, strict=True)]
     )
     means = volumes.mean(1)
     differences = (pair - means for pair in volumes.swapaxes(0, 1))
