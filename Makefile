@@ -15,9 +15,9 @@ GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo ,gpu)
 demo: $(VENV)/.test
 	$(BIN)/hpdp demo --output demo --overwrite
 
-# in two processes: half of the time is waiting for others
+# in two processes, of one thread each: half of the time is waiting for others
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-slurm: $(VENV)/.test
 	tools/install_schedulers.sh
