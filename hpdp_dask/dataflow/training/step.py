@@ -62,8 +62,11 @@ class Stepper:
         self._device = next(network.parameters()).device.type
         self._at_once, self._fewest = at_once or settings.batch, fewest_images(network)
         if ranks > 1:
-            # gradients are averaged while they are still being computed
-            self._trained = torch.nn.parallel.DistributedDataParallel(network)
+            # gradients are averaged while they are still being computed; buffers, which no gradient
+            # depends on, are those of the first worker in the end, without a wait in each step
+            self._trained = torch.nn.parallel.DistributedDataParallel(
+                network, broadcast_buffers=False
+            )
         # torch averages gradients over workers, whose parts may differ in size
         self._share = ranks / settings.batch
 
