@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from hpdp_dask.cli import options
-from hpdp_dask.cli.heterogeneity_agreement import agree_command
 from hpdp_dask.cli.where import Where, runs_on_a_cluster
 
 app = typer.Typer(
@@ -249,6 +248,3 @@ def volumes_command(
             say=lambda line: print(line, flush=True),
         )
     print(f"Volumes: {output / 'volumes'} ({record.results['volumes']})")
-
-
-app.command("agree")(agree_command)

@@ -21,6 +21,7 @@ from hpdp_dask.cli.files import (
     info_command,
     validate_command,
 )
+from hpdp_dask.cli.heterogeneity_agreement import agree_command
 from hpdp_dask.cli.heterogeneity_analysis import analyze_command
 from hpdp_dask.cli.heterogeneity_analysis import select_command as select_conformations_command
 from hpdp_dask.cli.heterogeneity_assessment import assess_command
@@ -54,6 +55,7 @@ heterogeneity.app.command("analyze")(analyze_command)
 heterogeneity.app.command("select")(select_conformations_command)
 heterogeneity.app.command("explore")(explore_command)
 heterogeneity.app.command("assess")(assess_command)
+heterogeneity.app.command("agree")(agree_command)
 cryoem.app.add_typer(heterogeneity.app, name="heterogeneity")
 app.add_typer(cryoem.app, name="cryoem")
 app.add_typer(spi.app, name="spi")

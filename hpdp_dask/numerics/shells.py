@@ -9,6 +9,7 @@ to n//2, what lies outside in the corners is left out. Sums are in float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -166,6 +167,36 @@ def fourier_shell_correlation(a: Array, b: Array, mask: Array | None = None) -> 
     return _correlate(fft.rfftn(a), fft.rfftn(b))
 
 
+def shell_correlation_of_pairs(pairs: Iterable[tuple[Array, Array]]) -> np.ndarray:
+    """Correlate pairs of maps shell by shell, with the sums over all pairs together.
+
+    Where there is little power in a pair it counts for little.
+
+    Parameters
+    ----------
+    pairs : iterable of two (n, n, n) or (n, n) arrays
+        Maps or images in real space, at least one pair.
+
+    Returns
+    -------
+    (n//2 + 1,) ndarray of float64
+        As `fourier_shell_correlation`, which is that of one pair.
+
+    Raises
+    ------
+    InputError
+        As there.
+    """
+    sums: np.ndarray | None = None
+    for a, b in pairs:
+        _check_alike(a, b, None)
+        fft = fft_of(namespace(a))
+        found = _shell_sums(fft.rfftn(a), fft.rfftn(b))
+        sums = found if sums is None else sums + found
+    assert sums is not None
+    return _normalised(sums)
+
+
 def resolution_at(fsc: ArrayLike, threshold: float, pixel_size: float, box: int) -> float:
     """Read the resolution off a Fourier shell correlation.
 
@@ -308,9 +339,17 @@ def _power(transform: Array) -> Array:
 
 def _correlate(a: Array, b: Array) -> np.ndarray:
     """Correlate two half transforms shell by shell."""
-    ndim = a.ndim
-    cross = to_host(radial_sum(a.real * b.real + a.imag * b.imag, ndim))
-    power = to_host(radial_sum(_power(a), ndim)) * to_host(radial_sum(_power(b), ndim))
+    return _normalised(_shell_sums(a, b))
+
+
+def _shell_sums(a: Array, b: Array) -> np.ndarray:
+    """Give by shell the sums of the real products of two half transforms, and of their powers."""
+    cross = a.real * b.real + a.imag * b.imag
+    return np.stack([to_host(radial_sum(each, a.ndim)) for each in (cross, _power(a), _power(b))])
+
+
+def _normalised(sums: np.ndarray) -> np.ndarray:
+    cross, power = sums[0], sums[1] * sums[2]
     return np.divide(cross, np.sqrt(power), out=np.zeros_like(cross), where=power > 0.0)
 
 

@@ -107,11 +107,9 @@ def run_crystals_training(
         overwrite=overwrite,
         resume=resume,
         adjustable=ADJUSTABLE,
+        say=say,
         client=client,
     ) as run:
-        if say is not None:
-            for sentence in run.record.warnings:
-                say(sentence)
         if stack_path is None:
             stack_path = _simulate(run, recipe, client, progress)
         with run.stage("train"):

@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,6 +127,7 @@ def output_folder(
     overwrite: bool,
     resume: bool = False,
     adjustable: Collection[str] = (),
+    say: Callable[[str], None] | None = None,
     client: Client | None = None,
 ) -> Iterator[RunFolder]:
     """Make an output folder: it appears, complete, when the block ends without an error.
@@ -152,6 +153,8 @@ def output_folder(
     adjustable : collection of str, optional
         Parameters that may be others than those of the run that is gone on from, by their names,
         as `training.rate` where it is nested. `record.warnings` tells what they were.
+    say : callable, optional
+        Told at once what `record.warnings` tells of the way the run begins.
     client : distributed.Client, optional
         The cluster; its workers' logs are kept in `logs` of the folder.
 
@@ -187,6 +190,9 @@ def output_folder(
             _clear(partial, keep_scratch=record.resumed)
             run = RunFolder(partial, target, record)
             write_run(record, partial)
+            if say is not None:
+                for sentence in record.warnings:
+                    say(sentence)
             with _logs_of(client, partial / "logs"):
                 yield run
             record.ended = datetime.now(UTC)

@@ -106,11 +106,9 @@ def run_heterogeneity_training(
         overwrite=overwrite,
         resume=resume,
         adjustable=[f"training.{name}" for name in ADJUSTABLE],
+        say=say,
         client=client,
     ) as run:
-        if say is not None:
-            for sentence in run.record.warnings:
-                say(sentence)
         scratch = run.scratch / "heterogeneity"
         scratch.mkdir(exist_ok=True)
         with run.stage("learn"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -87,4 +88,17 @@ def test_an_unfinished_checkpoint_is_no_damage(folder):
     (folder / "001" / "state.json").unlink()
     empty(folder / "001" / "training.pt")
     own_checkpoints(folder, OWNER)
+    assert last_checkpoint(folder).epoch == 2
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(folder, monkeypatch):
+    """Or a checkpoint that is sound would be thrown away for it."""
+
+    def fail(*_given, **_options):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(OSError, match="Stale"):
+            own_checkpoints(folder, OWNER)
     assert last_checkpoint(folder).epoch == 2

@@ -16,6 +16,7 @@ from hpdp_dask.numerics.shells import (
     radial_sum,
     randomize_phases,
     resolution_at,
+    shell_correlation_of_pairs,
     shell_indices,
 )
 
@@ -79,6 +80,25 @@ def test_fsc_is_its_definition(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(
         fourier_shell_correlation(a, b, mask), plain_fsc(a * mask, b * mask), atol=1e-6
     )
+
+
+def test_correlation_of_pairs_is_that_of_their_sums() -> None:
+    (a, b), (c, d) = noise((2, 16, 16, 16), 7), 3.0 * noise((2, 16, 16, 16), 8)
+    alone = shell_correlation_of_pairs([(a, b)])
+    np.testing.assert_array_equal(alone, fourier_shell_correlation(a, b))
+    cross, powers = np.zeros(9), np.zeros((2, 9))
+    shell = whole_shells(16, 3)
+    for pair in ((a, b), (c, d)):
+        one, other = (np.fft.fftn(each) for each in pair)
+        for k in range(9):
+            here = shell == k
+            cross[k] += (one * other.conj()).real[here].sum()
+            powers[:, k] += [(np.abs(each[here]) ** 2).sum() for each in (one, other)]
+    expected = cross / np.sqrt(powers[0] * powers[1])
+    found = shell_correlation_of_pairs(iter([(a, b), (c, d)]))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(InputError):
+        shell_correlation_of_pairs([(a, b[:8])])
 
 
 def test_fsc_of_a_map_with_itself_and_its_negative() -> None:

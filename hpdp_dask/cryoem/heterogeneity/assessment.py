@@ -16,7 +16,7 @@ import xarray as xr
 
 from hpdp_dask.cryoem.heterogeneity.agreement import Agreement, find_agreement
 from hpdp_dask.cryoem.heterogeneity.directions import Directions
-from hpdp_dask.cryoem.heterogeneity.halves import HalfFit, find_half_directions
+from hpdp_dask.cryoem.heterogeneity.halves import HalfFit, assigned_halves, find_half_directions
 from hpdp_dask.cryoem.heterogeneity.held_out import Found, HeldOut
 from hpdp_dask.cryoem.heterogeneity.observations import Optics
 from hpdp_dask.cryoem.heterogeneity.stage import (
@@ -178,8 +178,5 @@ def assess(
 
 def _halves(stack: xr.Dataset) -> tuple[tuple[int, int], bool]:
     """Count the images of each half, and tell whether they are taken by turns."""
-    first, second = np.bincount(stack["half_set"].values, minlength=2)
-    if min(first, second):
-        return (int(first), int(second)), False
-    number = stack.sizes["particle"]
-    return (number - number // 2, number // 2), True
+    first, second = np.bincount(assigned_halves(stack), minlength=2)
+    return (int(first), int(second)), bool(np.ptp(stack["half_set"].values) == 0)

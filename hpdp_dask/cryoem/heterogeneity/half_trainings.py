@@ -35,15 +35,14 @@ from hpdp_dask.numerics.fourier import half_plane, unpack
 from hpdp_dask.stacks.store import open_stack
 
 if TYPE_CHECKING:
-    import torch
     from distributed import Client
 
     from hpdp_dask.dataflow.progress import Progress
 
 HALVES = ("first", "second")
 
-#: What a half leaves in its folder: where `stage.learn_conformations` begins, what says that it is
-#: done, and its images, as long as they are needed.
+#: What a half leaves in its folder: what says that it is done, and its images, as long as they are
+#: needed.
 _DONE, _IMAGES = "run.json", "particles.zarr"
 
 
@@ -149,9 +148,7 @@ def train_halves(
     found = []
     for half_set, here in enumerate(folders):
         conformations = read_conformations(here)
-        learner = ConformationLearner(
-            conformations.architecture, Optics.of(stack), str(here / START_FILE)
-        )
+        shown = (conformations.architecture, Optics.of(stack), str(here / START_FILE))
         own, apart = (
             apply_to_all(
                 *(conformations.network, each, stack_path, here),
@@ -160,7 +157,7 @@ def train_halves(
                 progress=progress,
                 say=say,
             )
-            for each in (learner, EverySecond(learner, half_set))
+            for each in (ConformationLearner(*shown), EverySecond(*shown, first=half_set))
         )
         history = json.loads((here / _DONE).read_text())["results"]["history"]
         found.append(HalfTraining(conformations, own["z"], own["width"], apart["z"], history))
@@ -203,7 +200,7 @@ def _train(
 
 
 @dataclass(frozen=True)
-class EverySecond:
+class EverySecond(ConformationLearner):
     """Shows a network every second sample of an image's transform.
 
     In the place of the others is what the network begins from: the map of its half-set, which
@@ -212,24 +209,12 @@ class EverySecond:
 
     Attributes
     ----------
-    learner : ConformationLearner
-        Of the network.
     first : int
         The first sample that it sees, 0 or 1.
     """
 
-    learner: ConformationLearner
-    first: int
+    first: int = 0
     name: str = "samples"
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Name what must be known of each image."""
-        return self.learner.needs
-
-    def build(self) -> torch.nn.Module:
-        """Make the network with its first weights."""
-        return self.learner.build()
 
     def prepare(
         self,
@@ -237,31 +222,14 @@ class EverySecond:
         rows: Mapping[str, np.ndarray],
         randoms: Sequence[np.random.Generator] | None,
     ) -> dict[str, np.ndarray]:
-        """Make a batch of every second sample, as the learner does of all."""
-        architecture = self.learner.architecture
-        plane = half_plane(architecture.box, architecture.encoded)
-        seen = read_seen(Path(self.learner.start), architecture.box)
+        """Make a batch of every second sample."""
+        plane = half_plane(self.architecture.box, self.architecture.encoded)
+        seen = read_seen(Path(self.start), self.architecture.box)
         power = seen.model.noise
-        observed = observe(images, rows, self.learner.optics, plane, power)
+        observed = observe(images, rows, self.optics, plane, power)
         samples = observed.ctf * seen.mean(observed.rotations, plane)
         samples[:, self.first :: 2] = observed.transforms[:, self.first :: 2]
         samples *= np.sqrt(power)[plane.shell]
         # the transforms are centred, so that nothing is to be moved
         centred = {**rows, "shift": np.zeros_like(rows["shift"])}
-        return self.learner.prepare(unpack(samples, plane), centred, randoms)
-
-    def losses(self, network: torch.nn.Module, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Give those of the learner."""
-        return self.learner.losses(network, batch)
-
-    def outputs(
-        self, network: torch.nn.Module, batch: Mapping[str, Any]
-    ) -> dict[str, torch.Tensor]:
-        """Give latent variables and the widths of their posteriors."""
-        return self.learner.outputs(network, batch)
-
-    def judge(
-        self, outputs: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
-    ) -> dict[str, float]:
-        """Give no figures."""
-        return {}
+        return super().prepare(unpack(samples, plane), centred, randoms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,11 @@ from scipy.stats import spearmanr
 from hpdp_dask.cryoem.heterogeneity.half_trainings import HalfTraining
 from hpdp_dask.numerics.held_out_correlation import held_out_correlations
 from hpdp_dask.numerics.latent_path import curve_positions, points_along
-from hpdp_dask.numerics.shells import fourier_shell_correlation, radial_sum, resolution_at
+from hpdp_dask.numerics.shells import (
+    fourier_shell_correlation,
+    resolution_at,
+    shell_correlation_of_pairs,
+)
 
 #: What a correlation must pass to be a sign of anything: so many standard errors, and so much, as
 #: directions that were found in noise have a little in common.
@@ -127,22 +130,11 @@ def volume_agreement(halves: tuple[HalfTraining, HalfTraining], places: int) -> 
         [list(half.conformations.volumes(mine)) for half, mine in zip(halves, points, strict=True)]
     )
     means = volumes.mean(1)
-    differences = (pair - means for pair in volumes.swapaxes(0, 1))
+    differences = ((one - means[0], other - means[1]) for one, other in volumes.swapaxes(0, 1))
     return VolumeAgreement(
         points,
         volumes,
         np.stack([fourier_shell_correlation(*each) for each in zip(*volumes, strict=True)]),
-        _correlation_together(differences, volumes.shape[-1]),
+        shell_correlation_of_pairs(differences),
         halves[0].conformations.pixel_size,
     )
-
-
-def _correlation_together(pairs: Iterable[np.ndarray], box: int) -> np.ndarray:
-    """Correlate pairs of volumes, (2, N, N, N), shell by shell, with sums over all pairs."""
-    cross, powers = np.zeros(box // 2 + 1), np.zeros((2, box // 2 + 1))
-    for pair in pairs:
-        one, other = (np.fft.rfftn(each) for each in pair)
-        cross += radial_sum((one * other.conj()).real, 3)
-        powers += [radial_sum(np.abs(each) ** 2, 3) for each in (one, other)]
-    size = np.sqrt(powers[0] * powers[1])
-    return np.divide(cross, size, out=np.zeros_like(size), where=size > 0.0)

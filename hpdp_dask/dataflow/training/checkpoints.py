@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 _TENSORS, _STATE, _OWNER = "training.pt", "state.json", "training.json"
 _FOLDERS = ("001", "002")
 
-#: What comes of reading a damaged file, with json or with torch, which raises what it likes.
-_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, pickle.PickleError)
+#: What comes of reading a damaged file, with json or with torch, which raises what it likes. A disk
+#: that does not answer is no damage: nothing may be thrown away for it.
+_DAMAGED = (
+    *(FileNotFoundError, ValueError, TypeError, KeyError, EOFError, RuntimeError),
+    pickle.PickleError,
+)
 
 
 @dataclass(frozen=True)
